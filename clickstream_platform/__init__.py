@@ -1,0 +1,1 @@
+"""Clickstream and customer data platform: from raw events to people, attribution and audiences."""

@@ -1,0 +1,233 @@
+"""The sync: what is to be said is written down first, then said, then its outcome is noted."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
+
+import polars as pl
+
+from clickstream_platform.activation.delivery import Courier, Patience, code
+from clickstream_platform.activation.destination import Destination, MisconfiguredError, Record
+from clickstream_platform.activation.plan import (
+    SUPERSEDED,
+    SUPPRESSED,
+    UNKNOWN,
+    SuppressionList,
+    overtaken,
+    plan_sync,
+)
+from clickstream_platform.lake import Lake, Refreshed, polars_schema
+from clickstream_platform.privacy import Namespace
+from clickstream_platform.settings import Settings
+
+TABLE = "crm_syncs"
+PATIENCE = Patience()
+RANDOM = random.SystemRandom()
+
+
+class Revealer(Protocol):
+    """Who can turn pseudonyms back into identifiers."""
+
+    def reveal(self, tokens: pl.Series, *, purpose: str, now: datetime) -> pl.Series:
+        """Identifiers behind pseudonyms, aligned with them; null where there is none."""
+
+
+class Suppressor(SuppressionList, Protocol):
+    """Who must not be written to, by pseudonym or by identifier."""
+
+    def mask(self, namespace: Namespace, raw: pl.Series) -> pl.Series:
+        """Tell of each identifier whether it is suppressed."""
+
+
+class Answer(NamedTuple):
+    """What is noted of one record."""
+
+    status: str
+    reason: str | None
+
+
+def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; the rest has defaults
+    lake: Lake,
+    settings: Settings,
+    *,
+    vault: Revealer,
+    suppression: Suppressor,
+    destination: Destination,
+    now: datetime,
+    patience: Patience = PATIENCE,
+    sleep: Callable[[float], None] = time.sleep,
+    jitter: Callable[[], float] = RANDOM.random,
+) -> Refreshed:
+    """Tell a destination what has changed about people since it was last told.
+
+    All that is to be said is first written to the ledger as ``pending``, in one commit. Then it
+    is sent batch by batch, and the outcome of each batch is committed. Killed at any point, the
+    next sync finds what has no outcome and sends it again under the same key; a destination
+    that already has it does nothing new. Consent is read from the sessions and suppression from
+    its list at the time of sending, whatever the segments say.
+
+    Args:
+        lake: The lake; writes ``crm_syncs``.
+        settings: As for `plan_sync`.
+        vault: Reveals users, batch by batch; the identifiers are never stored.
+        suppression: People who must not be written to. If it cannot be read, nothing is sent.
+        destination: Where to.
+        now: Time of the sync. If the ledger has a later one, a microsecond after it.
+        patience: How long to try.
+        sleep: Waits so many seconds.
+        jitter: A random number of [0, 1).
+
+    A destination that refuses everything until a setting is changed is a `MisconfiguredError`;
+    what was not sent by then stays pending.
+    """
+    moment = max([now.astimezone(UTC), *_after_the_last(lake)])
+    plan = plan_sync(
+        lake, settings, suppression=suppression, destination=destination.name, now=moment
+    )
+    _write_ahead(lake, destination.name, plan, moment)
+    to_send = plan.filter(pl.col("operation") != "withheld")
+    courier = Courier(
+        destination,
+        patience=patience,
+        sleep=sleep,
+        jitter=jitter,
+        is_doubtful=bool(to_send["is_resend"].any()),
+    )
+    for batch in _batches(to_send, destination.batch_size):
+        if courier.gave_up_for is not None:
+            break
+        answers, records = _door(batch, vault, suppression, moment)
+        try:
+            known = courier.deliver(records)
+        except MisconfiguredError:
+            _note(lake, destination.name, answers)
+            raise
+        for key, outcome in known.items():
+            is_delivered = outcome.fate == "delivered"
+            answers[key] = Answer("delivered", None) if is_delivered else _failed(outcome.reason)
+        _note(lake, destination.name, answers)
+    return _summary(lake, destination.name, plan, courier)
+
+
+def retry_failed(lake: Lake, *, destination: str) -> int:
+    """Let the next sync send again what the destination refused; return how many rows.
+
+    For when the fault was there, such as a property that had not been created.
+    """
+    return lake.update(
+        TABLE,
+        {"status": "'pending'", "reason": "CAST(NULL AS STRING)"},
+        f"destination = '{destination}' AND status = 'failed' AND reason <> '{SUPERSEDED}'",
+    )
+
+
+def _after_the_last(lake: Lake) -> list[datetime]:
+    latest = lake.scan(TABLE).select(pl.col("synced_at").max()).collect().item()
+    return [latest + timedelta(microseconds=1)] if isinstance(latest, datetime) else []
+
+
+def _write_ahead(lake: Lake, destination: str, plan: pl.DataFrame, moment: datetime) -> None:
+    """Commit what is about to be sent, and what is not, before anything leaves."""
+    old = overtaken(lake, destination, planned=plan)["idempotency_key"].to_list()
+    withheld = pl.col("operation") == "withheld"
+    fresh = plan.filter(~pl.col("is_resend"))
+    rows = fresh.select(
+        pl.lit(destination).alias("destination"),
+        "person_key",
+        "person_id",
+        pl.when(withheld).then(pl.lit("upsert")).otherwise("operation").alias("operation"),
+        "content_hash",
+        "idempotency_key",
+        pl.when(withheld).then(pl.lit("withheld")).otherwise(pl.lit("pending")).alias("status"),
+        "reason",
+        pl.lit(moment, dtype=pl.Datetime("us", "UTC")).alias("synced_at"),
+        pl.lit(moment.date()).alias("sync_date"),
+    )
+    if not rows.is_empty():
+        lake.append(TABLE, rows.cast(dict(polars_schema(TABLE).items())).sort("person_key"))
+    _note(lake, destination, dict.fromkeys(old, Answer("failed", SUPERSEDED)))
+
+
+def _batches(to_send: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
+    """Batches of one operation each; what may have been sent before comes first."""
+    for group in to_send.partition_by("is_resend", "operation", maintain_order=True):
+        yield from group.iter_slices(size)
+
+
+def _door(
+    batch: pl.DataFrame, vault: Revealer, suppression: Suppressor, moment: datetime
+) -> tuple[dict[str, Answer], list[Record]]:
+    """Reveal a batch, and hold back who is suppressed by now or unknown."""
+    ids = vault.reveal(batch["person_id"], purpose="crm", now=moment)
+    suppressed = suppression.mask_tokens(batch["person_id"]) | suppression.mask("user", ids)
+    answers: dict[str, Answer] = {}
+    records = []
+    for row, crm_id, is_suppressed in zip(
+        batch.iter_rows(named=True), ids, suppressed, strict=True
+    ):
+        key = row["idempotency_key"]
+        if is_suppressed or crm_id is None:
+            answers[key] = Answer("withheld", SUPPRESSED if is_suppressed else UNKNOWN)
+            continue
+        records.append(
+            Record(
+                idempotency_key=key,
+                operation=row["operation"],
+                crm_id=crm_id,
+                properties=json.loads(row["properties"]),
+                synced_at=moment,
+                is_resend=row["is_resend"],
+            )
+        )
+    return answers, records
+
+
+def _failed(reason: str | None) -> Answer:
+    return Answer("failed", code(reason))
+
+
+def _note(lake: Lake, destination: str, answers: Mapping[str, Answer]) -> None:
+    """Commit what became of records, in one go."""
+    if not answers:
+        return
+    by_answer: dict[Answer, list[str]] = {}
+    for key, answer in answers.items():
+        by_answer.setdefault(answer, []).append(key)
+    status, reason = "CASE", "CASE"
+    for answer, keys in by_answer.items():
+        among = f"WHEN idempotency_key IN ({_quoted(keys)})"
+        status += f" {among} THEN '{answer.status}'"
+        reason += f" {among} THEN " + (f"'{answer.reason}'" if answer.reason else "NULL")
+    lake.update(
+        TABLE,
+        {"status": f"{status} ELSE status END", "reason": f"{reason} ELSE reason END"},
+        f"destination = '{destination}' AND idempotency_key IN ({_quoted([*answers])})",
+    )
+
+
+def _quoted(keys: Sequence[str]) -> str:
+    return ", ".join(f"'{key}'" for key in keys)
+
+
+def _summary(lake: Lake, destination: str, plan: pl.DataFrame, courier: Courier) -> Refreshed:
+    rows = lake.scan(TABLE).filter(pl.col("destination") == destination)
+    planned = rows.join(plan.lazy(), on="idempotency_key", how="semi")
+    by_status = dict(planned.group_by("status").agg(pl.len()).collect().iter_rows())
+    waiting = rows.filter(pl.col("status") == "pending").select(pl.len()).collect().item()
+    details: dict[str, int | float | str] = {
+        status: by_status.get(status, 0) for status in ("delivered", "failed", "withheld")
+    }
+    details |= {
+        "pending": waiting,
+        "removals": plan.filter(operation="remove").height,
+        "calls": courier.calls,
+        "waited_s": round(courier.waited_s, 1),
+    }
+    if courier.gave_up_for is not None:
+        details["gave_up_for"] = courier.gave_up_for
+    return Refreshed(
+        table=TABLE, version=lake.version(TABLE), rows_written=plan.height, details=details
+    )

@@ -1,0 +1,114 @@
+"""Conversions: events that the business has declared to count, once per order."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+from pydantic import Field
+
+from clickstream_platform.attribution.definitions import Definition, own_or_shipped, read
+
+COLUMNS = (
+    "conversion_id",
+    "conversion_name",
+    "person_id",
+    "person_key",
+    "session_id",
+    "converted_at",
+    "converted_us",
+    "conversion_date",
+    "order_id",
+    "revenue",
+)
+"""Columns of the contract."""
+
+MONEY = "decimal(18, 4)"
+
+
+class ConversionRule(Definition):
+    """How the events of one name count."""
+
+    counts_revenue: bool
+
+
+class _ConversionFile(Definition):
+    conversion: dict[str, ConversionRule] = Field(min_length=1)
+
+
+def load_conversion_rules(definitions: Path | None = None) -> Mapping[str, ConversionRule]:
+    """Read which events count, by name: the user's `conversions.toml`, else the shipped one.
+
+    A file that cannot be used is a `DefinitionError`.
+    """
+    file = own_or_shipped("conversions.toml", definitions)
+    return read(_ConversionFile, file, table="conversion").conversion
+
+
+def conversions(
+    events: ir.Table,
+    session_events: ir.Table,
+    sessions: ir.Table,
+    rules: Mapping[str, ConversionRule],
+) -> ir.Table:
+    """Find the conversions among events: declared ones, of people, once per order.
+
+    Synthetic events and sessions of bots do not count, nor do events outside every session.
+
+    Args:
+        events: Contract: `clickstream_platform.tables.events.Events`.
+        session_events: Contract: `clickstream_platform.tables.sessions.SessionEvents`.
+        sessions: Contract: `clickstream_platform.tables.sessions.Sessions`.
+        rules: The rules of `load_conversion_rules`.
+
+    Returns:
+        Contract: `clickstream_platform.tables.attribution.Conversions`.
+    """
+    found = conversion_candidates(events, session_events, sessions, rules)
+    return once_per_order(found).select(COLUMNS)
+
+
+def conversion_candidates(
+    events: ir.Table,
+    session_events: ir.Table,
+    sessions: ir.Table,
+    rules: Mapping[str, ConversionRule],
+) -> ir.Table:
+    """Find every event that is declared to count, orders that repeat included.
+
+    Returns:
+        The columns of `conversions`, and ``event_key``, which decides between events of one
+        instant. Grain: event_key.
+    """
+    named = events.filter(_.event_name.isin([*rules]), ~_.is_synthetic)
+    places = session_events.filter(_.event_name.isin([*rules])).select("event_key", "session_key")
+    people = sessions.filter(~_.is_bot).select(
+        "session_key", "session_id", "person_id", "person_key"
+    )
+    counting = [name for name, rule in rules.items() if rule.counts_revenue]
+    found = named.inner_join(places, "event_key").inner_join(people, "session_key")
+    nothing = ibis.literal(0).cast(MONEY)
+    return found.select(
+        "event_key",
+        "person_id",
+        "person_key",
+        "session_id",
+        conversion_id=_.event_id,
+        conversion_name=_.event_name,
+        converted_at=_.occurred_at,
+        converted_us=_.occurred_us,
+        conversion_date=_.event_date,
+        order_id=_.order_id.nullif(""),
+        revenue=_.event_name.isin(counting).ifelse(_.revenue.fill_null(nothing), nothing),
+    )
+
+
+def once_per_order(candidates: ir.Table) -> ir.Table:
+    """Keep the earliest event of each order of a person, and every event without an order."""
+    of_order = ibis.window(
+        group_by=["person_key", "order_id"], order_by=["converted_us", "event_key"]
+    )
+    numbered = candidates.mutate(number_in_order=ibis.row_number().over(of_order))
+    kept = numbered.filter(_.order_id.isnull() | (_.number_in_order == 0))
+    return kept.drop("number_in_order")

@@ -1,0 +1,93 @@
+"""Conversions of some dates, so that each order of a person counts once in all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+
+import ibis.expr.types as ir
+from ibis import _
+from ibis.backends.duckdb import Backend
+
+from clickstream_platform.attribution.changed import distinct_dates
+from clickstream_platform.attribution.conversions import (
+    COLUMNS,
+    ConversionRule,
+    conversion_candidates,
+    once_per_order,
+)
+from clickstream_platform.lake import Lake, view
+
+ORDER = ("person_key", "order_id")
+
+
+class Finder:
+    """Finds conversions in the lake, date by date or all at once."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        lake: Lake,
+        rules: Mapping[str, ConversionRule],
+        *,
+        longest_session: timedelta,
+    ) -> None:
+        self.backend, self.lake, self.rules = backend, lake, rules
+        self.longest_session = longest_session
+
+    def with_shared_orders(self, dates: Iterable[date]) -> list[date]:
+        """Add the dates on which an order that changes on these dates may change as well."""
+        days = sorted(set(dates))
+        if not days:
+            return days
+        stored = view(self.backend, self.lake, "conversions").filter(_.order_id.notnull())
+        inside = _.conversion_date.isin(days)
+        before, elsewhere = stored.filter(inside), stored.filter(~inside)
+        found = once_per_order(self._candidates(days)).filter(_.order_id.notnull()).select(COLUMNS)
+        now = self.backend.create_table("found_orders", found, temp=True, overwrite=True)
+        more = distinct_dates(elsewhere.semi_join(now, ORDER), "conversion_date")
+        # Where the event that counted went away, another takes its place. If that is on another
+        # date it is stored nowhere, and only the events tell.
+        as_early = now.select(now_key="person_key", now_order="order_id", now_us="converted_us")
+        lost = before.anti_join(
+            as_early,
+            [
+                before.person_key == as_early.now_key,
+                before.order_id == as_early.now_order,
+                as_early.now_us <= before.converted_us,
+            ],
+        )
+        orders = lost.select("order_id").distinct().to_polars()["order_id"].to_list()
+        if orders:
+            events = view(self.backend, self.lake, "events").filter(
+                _.event_name.isin([*self.rules]), _.order_id.isin(orders)
+            )
+            more |= distinct_dates(events, "event_date")
+        return sorted({*days, *more})
+
+    def settled(self, dates: Sequence[date] | None) -> ir.Table:
+        """Find the conversions of some dates, given those that are stored on others.
+
+        Args:
+            dates: Dates as `with_shared_orders` completes them, or None for all.
+        """
+        found = once_per_order(self._candidates(dates)).select(COLUMNS)
+        if dates:
+            others = view(self.backend, self.lake, "conversions").filter(
+                _.order_id.notnull(), ~_.conversion_date.isin([*dates])
+            )
+            found = found.anti_join(others, ORDER)
+        return self.backend.create_table("settled", found, temp=True, overwrite=True)
+
+    def _candidates(self, dates: Sequence[date] | None) -> ir.Table:
+        days = {"events": dates, "session_events": dates, "sessions": self._session_dates(dates)}
+        events, session_events, sessions = (
+            view(self.backend, self.lake, name, files=self.lake.files(name, dates=days[name]))
+            for name in days
+        )
+        return conversion_candidates(events, session_events, sessions, self.rules)
+
+    def _session_dates(self, dates: Sequence[date] | None) -> list[date] | None:
+        """Dates on which a session of these dates may have started."""
+        if dates is None:
+            return None
+        reach = range(-(-self.longest_session // timedelta(days=1)) + 1)
+        return sorted({day - timedelta(days=back) for day in dates for back in reach})

@@ -1,0 +1,367 @@
+"""Keeping touchpoints, conversions and credits up to date, partition by partition."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from hashlib import sha256
+
+import ibis.expr.types as ir
+import pyarrow as pa
+from ibis import _
+from ibis.backends.duckdb import Backend
+
+from clickstream_platform.attribution.changed import changed_rows, distinct_dates, net_changes
+from clickstream_platform.attribution.conversions import (
+    COLUMNS,
+    ConversionRule,
+    load_conversion_rules,
+)
+from clickstream_platform.attribution.credits import MICROSECOND, attribution_credits
+from clickstream_platform.attribution.orders import Finder
+from clickstream_platform.attribution.touchpoints import touchpoints
+from clickstream_platform.lake import Changes, Lake, Refreshed, arrow_schema, connect, stream, view
+from clickstream_platform.settings import Settings
+from clickstream_platform.tables.catalog import TABLES
+
+DAY = timedelta(days=1)
+
+SESSIONS_AT_ONCE = 1_000_000
+"""Sessions that one query turns into touchpoints; more of them are more queries."""
+
+CONVERSIONS_AT_ONCE = 100_000
+"""Conversions that one query splits; their paths times six models are held in memory."""
+
+DEFINITION = "definition"
+"""Name under which a commit notes which definitions it was made with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What a refresh has to take in."""
+
+    table: str
+    consumed: Mapping[str, int]
+    """Versions to note with the rows; none for a backfill, which takes nothing in."""
+    changes: Mapping[str, Changes] | None
+    """Changes by upstream, or None where everything is to be recomputed."""
+
+
+def refresh_touchpoints(
+    lake: Lake, settings: Settings, *, dates: Sequence[date] | None = None, full: bool = False
+) -> Refreshed:
+    """Bring `touchpoints` up to date with `sessions`: every date of theirs that changed.
+
+    Args:
+        lake: The lake.
+        settings: Memory, threads, and where to spill.
+        dates: Recompute these dates from scratch, and no others.
+        full: Recompute everything.
+    """
+    step = _plan(lake, "touchpoints", ("sessions",), is_backfill=dates is not None, full=full)
+    if step is None:
+        return _nothing_to_do(lake, "touchpoints")
+    if full:
+        dates = None
+    elif step.changes:
+        dates = step.changes["sessions"].dates
+    rows = _rows_by_date(lake, "sessions", dates)
+    parts = [lake.files("sessions", dates=part) for part in _parts(rows, SESSIONS_AT_ONCE)]
+    with _opened(settings) as backend:
+        turned = (touchpoints(view(backend, lake, "sessions", files=files)) for files in parts)
+        return _write(lake, step, dates, turned, rows_read=sum(rows.values()))
+
+
+def refresh_conversions(
+    lake: Lake, settings: Settings, *, dates: Sequence[date] | None = None, full: bool = False
+) -> Refreshed:
+    """Bring `conversions` up to date with events and sessions.
+
+    Recomputed are the dates on which an event that counts, its session or its order changed, and
+    the dates of other events of such an order: an earlier one that arrives late takes the place
+    of the one that counted, and one that is erased gives it back.
+
+    Args:
+        lake: The lake.
+        settings: Memory, threads, where to spill, longest session, the user's definitions.
+        dates: Recompute these dates, and those that share an order with them.
+        full: Recompute everything.
+    """
+    rules = load_conversion_rules(settings.definitions)
+    upstreams = ("events", "session_events", "sessions")
+    step = _plan(
+        lake,
+        "conversions",
+        upstreams,
+        is_backfill=dates is not None,
+        full=full,
+        made_with=_fingerprint(rules),
+    )
+    if step is None:
+        return _nothing_to_do(lake, "conversions")
+    longest = timedelta(hours=settings.sessions.max_duration_hours)
+    with _opened(settings) as backend:
+        finder = Finder(backend, lake, rules, longest_session=longest)
+        if full:
+            dates = None
+        elif step.changes:
+            dates = _touched_by_events(backend, lake, step.changes, rules, reach=longest)
+        if dates is not None:
+            dates = finder.with_shared_orders(dates)
+        found = finder.settled(dates)
+        read = sum(_rows_by_date(lake, "events", dates).values())
+        return _write(lake, step, dates, iter([found]), rows_read=read)
+
+
+def refresh_credits(
+    lake: Lake, settings: Settings, *, dates: Sequence[date] | None = None, full: bool = False
+) -> Refreshed:
+    """Bring `attribution_credits` up to date with `touchpoints` and `conversions`.
+
+    Recomputed are the dates of conversions that changed, and of those that a touchpoint that
+    changed precedes within the lookback window.
+
+    Args:
+        lake: The lake.
+        settings: Memory, threads, where to spill, lookback and half-life.
+        dates: Recompute these dates from scratch, and no others.
+        full: Recompute everything.
+    """
+    policy = settings.attribution
+    upstreams = ("touchpoints", "conversions")
+    step = _plan(
+        lake,
+        "attribution_credits",
+        upstreams,
+        is_backfill=dates is not None,
+        full=full,
+        made_with=_fingerprint(policy),
+    )
+    if step is None:
+        return _nothing_to_do(lake, "attribution_credits")
+    lookback = timedelta(days=policy.lookback_days)
+    half_life = timedelta(days=policy.half_life_days)
+    with _opened(settings) as backend:
+        if full:
+            dates = None
+        elif step.changes:
+            dates = _touched_by_touchpoints(backend, lake, step.changes, lookback=lookback)
+        rows = _rows_by_date(lake, "conversions", dates)
+        parts = [
+            {
+                "touchpoints": lake.files("touchpoints", dates=_preceding(part, lookback)),
+                "conversions": lake.files("conversions", dates=part),
+            }
+            for part in _parts(rows, CONVERSIONS_AT_ONCE)
+        ]
+        split = (
+            attribution_credits(
+                *(view(backend, lake, name, files=files) for name, files in part.items()),
+                lookback=lookback,
+                half_life=half_life,
+            )
+            for part in parts
+        )
+        return _write(lake, step, dates, split, rows_read=sum(rows.values()))
+
+
+# -- What is to be done ------------------------------------------------------------------------
+
+
+def _plan(  # noqa: PLR0913 - each names one thing a refresh depends on
+    lake: Lake,
+    table: str,
+    upstreams: Sequence[str],
+    *,
+    is_backfill: bool,
+    full: bool,
+    made_with: int = 0,
+) -> Step | None:
+    versions = {name: lake.version(name) for name in upstreams}
+    if min(versions.values()) < 0:
+        return None
+    if is_backfill and not full:
+        return Step(table=table, consumed={}, changes={})
+    newest = versions | {DEFINITION: made_with}
+    consumed = {name: lake.consumed(table, name) for name in newest}
+    if consumed == newest and not full:
+        return None
+    everything = Step(table=table, consumed=newest, changes=None)
+    if full or min(consumed.values()) < 0 or consumed[DEFINITION] != made_with:
+        return everything
+    found = {name: net_changes(lake, name, since=consumed[name]) for name in upstreams}
+    changes = {name: change for name, change in found.items() if change is not None}
+    if len(changes) < len(found):
+        return everything
+    taken = {name: change.version for name, change in changes.items()}
+    return Step(table=table, consumed=newest | taken, changes=changes)
+
+
+def _fingerprint(definition: object) -> int:
+    """A number that differs where a definition differs, in the range of a Delta version."""
+    return int(sha256(repr(definition).encode()).hexdigest()[:15], 16)
+
+
+def _touched_by_events(
+    backend: Backend,
+    lake: Lake,
+    changes: Mapping[str, Changes],
+    rules: Mapping[str, ConversionRule],
+    *,
+    reach: timedelta,
+) -> list[date]:
+    """Dates of events that count and that changed, themselves or in their session."""
+    dates: set[date] = set()
+    event = ("event_key", "event_name", "event_date", "occurred_us")
+    for table, columns in {
+        "events": (*event, "event_id", "order_id", "revenue", "is_synthetic"),
+        "session_events": (*event, "session_key", "person_key"),
+    }.items():
+        rows = changed_rows(backend, lake, table, changes[table], columns)
+        if rows is None:
+            dates |= set(changes[table].dates)
+        else:
+            dates |= distinct_dates(rows.filter(_.event_name.isin([*rules])), "event_date")
+    # Sessions count their conversions by the same rules: one without any has none to move.
+    session = ("session_key", "session_id", "person_id", "is_bot", "session_date", "ended_at")
+    sessions = changed_rows(
+        backend, lake, "sessions", changes["sessions"], (*session, "conversions")
+    )
+    if sessions is None:
+        return sorted(dates | _followed(set(changes["sessions"].dates), reach))
+    spans = sessions.filter(_.conversions > 0).select("session_date", end=_.ended_at.date())
+    for first, last in spans.distinct().to_polars().iter_rows():
+        dates |= {first + number * DAY for number in range((last - first).days + 1)}
+    return sorted(dates)
+
+
+def _touched_by_touchpoints(
+    backend: Backend, lake: Lake, changes: Mapping[str, Changes], *, lookback: timedelta
+) -> list[date]:
+    """Dates of conversions that changed, or that a touchpoint that changed precedes."""
+    converted = changed_rows(backend, lake, "conversions", changes["conversions"], COLUMNS)
+    if converted is None:
+        dates = set(changes["conversions"].dates)
+    else:
+        dates = distinct_dates(converted, "conversion_date")
+    touch = ("touchpoint_id", "person_key", "touched_us", "channel", "campaign_name", "is_direct")
+    touched = changed_rows(backend, lake, "touchpoints", changes["touchpoints"], touch)
+    if touched is None:
+        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback))
+    stored = view(backend, lake, "conversions")
+    near = touched.select(touched_key="person_key", touched_us="touched_us")
+    led_to = stored.semi_join(
+        near,
+        [
+            stored.person_key == near.touched_key,
+            near.touched_us <= stored.converted_us,
+            near.touched_us >= stored.converted_us - lookback // MICROSECOND,
+        ],
+    )
+    return sorted(dates | distinct_dates(led_to, "conversion_date"))
+
+
+def _followed(dates: set[date], reach: timedelta) -> set[date]:
+    """Dates, and those that something of these dates reaches."""
+    return {day + later * DAY for day in dates for later in range(_whole_days(reach) + 1)}
+
+
+def _preceding(dates: Sequence[date], reach: timedelta) -> list[date]:
+    """Dates of what reaches one of these dates, which are in order."""
+    earliest = dates[0] - _whole_days(reach) * DAY
+    return [earliest + number * DAY for number in range((dates[-1] - earliest).days + 1)]
+
+
+def _whole_days(duration: timedelta) -> int:
+    return -(-duration // DAY)
+
+
+# -- Reading and writing -----------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Backend]:
+    spill = settings.state / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    backend = connect(settings.lake, spill=spill)
+    try:
+        yield backend
+    finally:
+        backend.disconnect()
+
+
+def _rows_by_date(lake: Lake, table: str, dates: Sequence[date] | None) -> dict[date, int]:
+    column = str(TABLES[table].date_column)
+    return dict(lake.scan(table, dates=dates).group_by(column).len().collect().iter_rows())
+
+
+def _parts(rows: Mapping[date, int], at_once: int) -> Iterator[list[date]]:
+    """Group dates in order so that a group holds so many rows, or one date that holds more."""
+    part: list[date] = []
+    held = 0
+    for day in sorted(rows):
+        if part and held + rows[day] > at_once:
+            yield part
+            part, held = [], 0
+        part.append(day)
+        held += rows[day]
+    if part:
+        yield part
+
+
+class _Counted:
+    """Batches of several expressions, one after the other, counted as they pass.
+
+    What makes an expression must not open the lake: it runs while the lake writes.
+    """
+
+    def __init__(self, table: str, expressions: Iterator[ir.Table]) -> None:
+        self.table, self.expressions, self.rows = table, expressions, 0
+
+    def reader(self) -> pa.RecordBatchReader:
+        spec = TABLES[self.table]
+        in_order = [*spec.partition_by, *spec.sort_by]
+        texts = (pa.types.is_large_string, pa.types.is_string_view)
+        schema = pa.schema(
+            (field.name, pa.string() if any(text(field.type) for text in texts) else field.type)
+            for field in arrow_schema(self.table)
+        )
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for expression in self.expressions:
+                for batch in stream(expression.order_by(in_order), self.table):
+                    self.rows += batch.num_rows
+                    yield batch
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _write(
+    lake: Lake,
+    step: Step,
+    dates: Sequence[date] | None,
+    expressions: Iterator[ir.Table],
+    *,
+    rows_read: int,
+) -> Refreshed:
+    counted = _Counted(step.table, expressions)
+    if dates is None:
+        version = lake.overwrite(step.table, counted.reader(), consumed=step.consumed)
+    elif dates or step.consumed:
+        version = lake.overwrite_dates(
+            step.table, counted.reader(), dates=dates, consumed=step.consumed
+        )
+    else:
+        version = lake.version(step.table)
+    return Refreshed(
+        table=step.table,
+        version=version,
+        rows_written=counted.rows,
+        rows_read=rows_read,
+        dates=tuple(sorted(set(dates or ()))),
+        is_full=dates is None,
+    )
+
+
+def _nothing_to_do(lake: Lake, table: str) -> Refreshed:
+    return Refreshed(table=table, version=lake.version(table))

@@ -1,0 +1,201 @@
+"""Commands that take care of the platform: doctor and serve."""
+
+import os
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import typer
+from rich.text import Text
+
+from clickstream_platform.cli.app import Data, Json, app, settings_of
+from clickstream_platform.cli.output import out, write_json
+from clickstream_platform.errors import ClickstreamError, DefinitionError
+
+if TYPE_CHECKING:  # `clickstream --help` does not wait for pydantic
+    from clickstream_platform.settings import Settings
+
+Level = Literal["ok", "warn", "fail"]
+
+COLORS: dict[Level, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+ENGINES = ("dagster", "dagster-webserver", "duckdb", "ibis-framework", "polars", "deltalake")
+"""Packages without which nothing runs."""
+
+LEAST_DISK_GB = 5
+LEAST_MEMORY_GB = 4
+"""Below these a demonstration of 200,000 events still runs; a year of a busy shop may not."""
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+
+@app.command(epilog="Example: `clickstream doctor --json`")
+def doctor(data: Data = None, as_json: Json = False) -> None:
+    """Check environment, settings, keys and ledger, and say what to mend.
+
+    The exit code is 1 when something must be mended, and 0 otherwise.
+    """
+    found = list(examine(data))
+    if as_json:
+        write_json([check._asdict() for check in found])
+    else:
+        for check in found:
+            line = Text.assemble(
+                (f"{check.level:>4}  ", COLORS[check.level]),
+                (f"{check.name}: ", "bold"),
+                check.found,
+            )
+            if check.remedy:
+                line.append(f"\n      {check.remedy}", "italic")
+            out().print(line, soft_wrap=True)
+    if any(check.level == "fail" for check in found):
+        raise typer.Exit(1)
+
+
+def examine(data: Path | None) -> Iterator[Check]:
+    """Look at everything, one check at a time; what cannot be looked at fails by itself."""
+    yield _python()
+    yield from _packages()
+    yield _java()
+    try:
+        settings = settings_of(data)
+    except DefinitionError as error:
+        yield Check("settings", "fail", str(error), "Nothing else can be checked before this.")
+        return
+    yield Check("settings", "ok", f"data folder {settings.data}, time zone {settings.time_zone}")
+    looks: tuple[Callable[[Settings], Check], ...] = (
+        _folder,
+        _disk,
+        _memory,
+        _definitions,
+        _keys,
+        _ledger,
+        _landing,
+        _port,
+    )
+    for look in looks:
+        try:
+            yield look(settings)
+        except (ClickstreamError, OSError) as error:
+            yield Check(look.__name__.strip("_"), "fail", str(error))
+
+
+def _python() -> Check:
+    found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if (3, 11) <= sys.version_info < (3, 14):
+        return Check("python", "ok", found)
+    return Check("python", "fail", found, "Python 3.11, 3.12 or 3.13 is needed.")
+
+
+def _packages() -> Iterator[Check]:
+    missing, found = [], []
+    for name in ENGINES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Check("packages", "fail", f"missing {', '.join(missing)}", "Run scripts/sync.sh.")
+    else:
+        yield Check("packages", "ok", ", ".join(found))
+
+
+def _java() -> Check:
+    try:
+        spark = f"pyspark {version('pyspark')}"
+    except PackageNotFoundError:
+        return Check("spark", "ok", "not installed; it is optional (extra `spark`)")
+    if shutil.which("java") or "JAVA_HOME" in os.environ:
+        return Check("spark", "ok", f"{spark} with Java")
+    return Check("spark", "warn", f"{spark} without Java", "Install Java 17 to run it.")
+
+
+def _folder(settings: "Settings") -> Check:
+    existing = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
+    if os.access(existing, os.W_OK):
+        return Check("data folder", "ok", f"{settings.data} can be written to")
+    return Check("data folder", "fail", f"{existing} cannot be written to", "Change its owner.")
+
+
+def _disk(settings: "Settings") -> Check:
+    existing = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free / 1e9
+    if free >= LEAST_DISK_GB:
+        return Check("disk", "ok", f"{free:,.0f} GB free")
+    return Check("disk", "warn", f"{free:,.1f} GB free", f"{LEAST_DISK_GB} GB are comfortable.")
+
+
+def _memory(settings: "Settings") -> Check:
+    pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    total = pages * size / 1e9
+    found = f"{total:,.0f} GB, of which DuckDB may take {settings.lake.memory_limit}"
+    if total >= LEAST_MEMORY_GB:
+        return Check("memory", "ok", found)
+    return Check("memory", "warn", found, "Lower lake.memory_limit in the settings.")
+
+
+def _definitions(settings: "Settings") -> Check:
+    from clickstream_platform.events import load_adapters
+
+    adapters = load_adapters(settings.definitions)
+    where = settings.definitions or "shipped alone"
+    return Check("definitions", "ok", f"{len(adapters):,} adapters can be read ({where})")
+
+
+def _keys(settings: "Settings") -> Check:
+    folder = settings.state / "vault" / "keys"
+    open_to_others = stat.S_IRWXG | stat.S_IRWXO
+    exposed = [
+        path
+        for path in (folder, *folder.glob("*"))
+        if path.exists() and path.stat().st_mode & open_to_others
+    ]
+    if exposed:
+        remedy = f"Run: chmod -R go-rwx {folder.parent}"
+        return Check("vault keys", "fail", f"{exposed[0]} is open to other users", remedy)
+    if not folder.exists():
+        return Check("vault keys", "ok", "none yet; they are made with the first record")
+    return Check("vault keys", "ok", "readable by their owner alone")
+
+
+def _ledger(settings: "Settings") -> Check:
+    from clickstream_platform.events import Ledger
+
+    ledger = Ledger(settings.state)
+    if wrong := ledger.unbalanced():
+        remedy = "Run `clickstream materialize --full`, which counts anew from the tables."
+        return Check("ledger", "fail", f"{len(wrong):,} batches do not add up", remedy)
+    return Check("ledger", "ok", f"{len(ledger.batches()):,} batches add up")
+
+
+def _landing(settings: "Settings") -> Check:
+    from clickstream_platform.events import foreign_files
+
+    if foreign := foreign_files(settings):
+        remedy = "Put them into a source's folder under a name such as events.ndjson.gz."
+        return Check(
+            "landing", "warn", f"{len(foreign):,} files are not taken: {foreign[0]} …", remedy
+        )
+    return Check("landing", "ok", f"{settings.landing}")
+
+
+def _port(settings: "Settings", port: int = 3000) -> Check:  # noqa: ARG001 - a check like the others
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    if taken:
+        return Check(
+            "port", "warn", f"{port} is in use", "`clickstream serve --port 3001` takes another."
+        )
+    return Check("port", "ok", f"{port} is free for the Dagster UI")

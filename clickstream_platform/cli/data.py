@@ -1,0 +1,248 @@
+"""Commands that bring data in: ingest, simulate, materialize, and looking at adapters."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from clickstream_platform.cli.app import Data, Json, app, clock, settings_of, sources
+from clickstream_platform.cli.output import (
+    ledger_records,
+    progress_bar,
+    say,
+    write_json,
+    write_records,
+    write_rows,
+)
+from clickstream_platform.errors import ParameterError
+
+SHOWN_RECORDS = 2
+"""Records that `sources check` shows."""
+
+OWN = ("event_key", "occurred_us", "event_date", "visitor_key", "user_key", "bucket", "batch_id")
+"""Columns of an event that no adapter gives."""
+
+
+@app.command(epilog="Example: `clickstream ingest visits.ndjson.gz --source app`")
+def ingest(
+    files: Annotated[
+        list[Path], typer.Argument(help="Files to take.", exists=True, dir_okay=False)
+    ],
+    source: Annotated[str, typer.Option(help="Source: its adapter reads the files.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Copy files into a source's landing folder, and load their events.
+
+    A file is taken once: the same content under the same name changes nothing. Sources are
+    adapters (`clickstream sources list`); a name without one is read as canonical NDJSON, CSV or
+    Parquet.
+    """
+    from clickstream_platform.events import Ledger, ingest_files, refresh_events
+
+    settings = settings_of(data)
+    check_source(source)
+    with progress_bar() as progress:
+        taken = ingest_files(settings, files, source, now=clock(), progress=progress)
+        refresh_events(settings, progress=progress)
+    totals = [row for row in ledger_records(Ledger(settings.state)) if row["source"] == source]
+    if as_json:
+        write_json({"taken": taken.details, "ledger": totals})
+        return
+    details = taken.details
+    say(
+        f"Took {details['files']:,} files with {details['records']:,} records; "
+        f"{details['known']:,} were known already, {details['refused']:,} refused."
+    )
+    write_records(totals, as_json=False, title=f"Ledger of {source}")
+    say("Next: [bold]clickstream materialize[/]")
+
+
+@app.command(epilog="Example: `clickstream simulate --events 1_000_000 --days 90 --seed 7`")
+def simulate(
+    events: Annotated[int, typer.Option(min=1, help="About how many events.")] = 200_000,
+    days: Annotated[int, typer.Option(min=1, help="Length of the window.")] = 30,
+    until: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day.", show_default="yesterday"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds write equal files.")] = 1,
+    source: Annotated[str, typer.Option(help="Landing folder to write into.")] = "demo",
+    once: Annotated[
+        bool, typer.Option("--once", help="Do nothing where the source has files already.")
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Write the events of a made-up shop into landing.
+
+    Visitors, campaigns, bots, consent and faults are drawn from measured distributions; nobody
+    in them is real.
+    """
+    from clickstream_platform.simulator import Simulation
+    from clickstream_platform.simulator import simulate as write_simulation
+
+    settings = settings_of(data)
+    check_source(source)
+    folder = settings.landing / source
+    if once and any(folder.glob("*.ndjson*")):
+        say(f"{folder} has files already: nothing was simulated. --data DIR starts elsewhere.")
+        return
+    last = clock().date() - timedelta(days=1) if until is None else until.date()
+    simulation = Simulation(
+        start=last - timedelta(days=days - 1),
+        days=days,
+        events=events,
+        seed=seed,
+        prefix=source,
+    )
+    with progress_bar() as progress:
+        summary = write_simulation(
+            simulation,
+            folder,
+            progress=lambda done: progress("simulating", int(done * 100), 100),
+        )
+    if as_json:
+        write_json(
+            {
+                "folder": str(folder),
+                "files": len(summary.files),
+                "lines": summary.lines,
+                "events": summary.events,
+                "persons": summary.persons,
+                "sessions": summary.sessions,
+                "bot_events": summary.bot_events,
+            }
+        )
+        return
+    say(
+        f"Wrote {summary.events:,} events of {summary.persons:,} people and {summary.bots:,} bots "
+        f"in {len(summary.files):,} files to {folder}."
+    )
+
+
+@app.command(epilog="Example: `clickstream materialize --json`")
+def materialize(data: Data = None, as_json: Json = False) -> None:
+    """Take what has landed and bring every table up to date, in order, in this process.
+
+    Needs no daemon; the run is in the Dagster UI's history all the same. What is up to date
+    already costs nothing.
+    """
+    from clickstream_platform.orchestration import materialize_all
+
+    settings = settings_of(data)
+    with progress_bar() as progress:
+        stages = materialize_all(settings, progress=progress)
+    write_records(
+        [
+            {
+                "table": stage.table,
+                "rows_written": stage.rows_written,
+                "rows_read": stage.rows_read,
+                "dates": len(stage.dates),
+                "version": stage.version,
+            }
+            for stage in stages
+        ],
+        as_json=as_json,
+    )
+
+
+@sources.command("list", epilog="Example: `clickstream sources list --json`")
+def list_sources(data: Data = None, as_json: Json = False) -> None:
+    """List adapters: the shipped ones and those of your definitions folder."""
+    from clickstream_platform.events import load_adapters
+
+    adapters = load_adapters(settings_of(data).definitions)
+    write_records(
+        [
+            {
+                "source": adapter.name,
+                "format": adapter.format,
+                "live": adapter.live,
+                "description": adapter.description,
+                "file": adapter.file,
+            }
+            for adapter in adapters.values()
+        ],
+        as_json=as_json,
+    )
+
+
+@sources.command("show", epilog="Example: `clickstream sources show snowplow > my_source.toml`")
+def show_source(
+    name: Annotated[str, typer.Argument(help="Name of the source.")], data: Data = None
+) -> None:
+    """Print the adapter of a source, as a start for one of your own."""
+    from clickstream_platform.events import UnknownSourceError, load_adapters
+
+    adapters = load_adapters(settings_of(data).definitions)
+    if name not in adapters:
+        raise UnknownSourceError(name, list(adapters))
+    typer.echo(Path(adapters[name].file).read_text(encoding="utf-8"), nl=False)
+
+
+@sources.command("check", epilog="Example: `clickstream sources check receipts.csv --source till`")
+def check_file(
+    file: Annotated[Path, typer.Argument(help="File to try.", exists=True, dir_okay=False)],
+    source: Annotated[str, typer.Option(help="Source whose adapter reads it.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Try an adapter on a file: what would be loaded, what refused and why. Nothing is kept."""
+    from clickstream_platform.events import (
+        Ledger,
+        ingest_files,
+        quarantine_summary,
+        refresh_events,
+    )
+    from clickstream_platform.lake import Lake
+
+    check_source(source)
+    with TemporaryDirectory(prefix="clickstream-") as folder:
+        settings = settings_of(data).model_copy(update={"data": Path(folder)})
+        with progress_bar() as progress:
+            ingest_files(settings, [file], source, now=clock(), progress=progress)
+            refresh_events(settings, progress=progress)
+        lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+        totals = ledger_records(ledger)
+        refused = [row["reason"] for row in ledger.in_state("refused")]
+        reasons = quarantine_summary(lake).drop("source", "last_arrived_at").to_dicts()
+        events = lake.scan("events").head(SHOWN_RECORDS).collect().to_dicts()
+    # Keys and partitions are the platform's own; what is shown is what the adapter gave.
+    shown = [
+        {name: value for name, value in event.items() if value is not None and name not in OWN}
+        for event in events
+    ]
+    if as_json:
+        write_json({"ledger": totals, "refused": refused, "reasons": reasons, "events": shown})
+        return
+    write_records(totals, as_json=False, title="What would become of its records")
+    for reason in refused:
+        say(f"[bold red]The file was refused[/]: {escape(str(reason))}")
+    if reasons:
+        write_records(reasons, as_json=False, title="Why records would wait in quarantine")
+    for event in shown:
+        rows = list(event.items())
+        write_rows(["column", "value"], rows, title=f"Event {event['event_id']}")
+
+
+class SourceNameError(ParameterError):
+    """A source has a name that no landing folder can have."""
+
+    def __init__(self, name: str) -> None:
+        rule = "must be lower case letters, digits and underscores, a letter first"
+        super().__init__("source", name, rule, instead="web_shop")
+
+
+def check_source(name: str) -> None:
+    """Refuse a source that could not be a landing folder.
+
+    Raises:
+        SourceNameError: The name is not lower case letters, digits and underscores.
+    """
+    if not (name.isascii() and name.isidentifier() and name == name.lower()):
+        raise SourceNameError(name)

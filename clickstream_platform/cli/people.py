@@ -1,0 +1,175 @@
+"""Commands that answer people who ask about their data: subject export, erase, list, approve."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clickstream_platform.cli.app import Data, Json, clock, settings_of, subject
+from clickstream_platform.cli.output import progress_bar, say, write_json, write_records
+from clickstream_platform.errors import ClickstreamError
+
+if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
+    from clickstream_platform.settings import Settings
+
+User = Annotated[
+    list[str] | None,
+    typer.Option("--user", help="Identifier of the person's account; `-` reads it from input."),
+]
+Visitor = Annotated[
+    list[str] | None,
+    typer.Option("--visitor", help="Identifier of a browser or app; `-` reads it from input."),
+]
+Request = Annotated[
+    str | None, typer.Option("--request", help="Go on with a request that is registered already.")
+]
+
+
+class WhoError(ClickstreamError, ValueError):
+    """Neither a person nor a request is named, or both are."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A subject request needs a person (--user ID, --visitor ID, both repeatable) or a "
+            "registered request (--request ID), and not both. "
+            "`clickstream subject list` names requests."
+        )
+
+
+@subject.command(
+    "export", epilog="Examples: `clickstream subject export --user -`, then type the identifier"
+)
+def export(
+    user: User = None,
+    visitor: Visitor = None,
+    request: Request = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Write all that is held about a person: a zip of JSON, CSV and a summary to read.
+
+    The request is registered first; the register holds the identifiers sealed, and logs and file
+    names only the request's own.
+    """
+    from clickstream_platform.privacy import export_subject
+
+    settings = settings_of(data)
+    request_id = _registered(settings, "export", user, visitor, request)
+    with progress_bar() as progress:
+        progress("exporting", 0, 0)
+        file = export_subject(settings, request_id, now=clock())
+    if as_json:
+        write_json({"request_id": request_id, "path": str(file)})
+        return
+    say(f"Request {request_id} is answered: [bold]{file}[/]")
+    say("It holds personal data: hand it over safely, then delete it.")
+
+
+@subject.command(
+    "erase", epilog="Example: `clickstream subject erase --user 4711 --visitor ab-12 --yes`"
+)
+def erase(
+    user: User = None,
+    visitor: Visitor = None,
+    request: Request = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before erasing.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Erase a person from every table, file and log, and take nothing of them in again.
+
+    What remains is a certificate without anything of the person. A run that was stopped goes on
+    with `--request`.
+    """
+    from clickstream_platform.privacy import erase_subject
+
+    settings = settings_of(data)
+    if not yes:
+        typer.confirm("Erase everything of this person? It cannot be undone.", abort=True, err=True)
+    request_id = _registered(settings, "erase", user, visitor, request)
+    with progress_bar() as progress:
+        certificate = erase_subject(
+            settings, request_id, now=clock(), progress=lambda what: progress(what, 0, 0)
+        )
+    path = settings.state / "certificates" / f"{request_id}.json"
+    if as_json:
+        write_json(
+            {
+                "request_id": request_id,
+                "certificate": str(path),
+                "rows_found": certificate.rows_found,
+                "rows_left": certificate.residue.total,
+            }
+        )
+        return
+    say(
+        f"Request {request_id} is answered: {certificate.rows_found:,} rows and records erased, "
+        f"{certificate.residue.total:,} found afterwards."
+    )
+    say(f"Certificate: [bold]{path.with_suffix('.txt')}[/] (signed: {path.name})")
+    say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")
+
+
+@subject.command("list", epilog="Example: `clickstream subject list --json`")
+def list_requests(data: Data = None, as_json: Json = False) -> None:
+    """List requests: how far they are, and until when they must be answered."""
+    from clickstream_platform.privacy import Register
+
+    requests = Register(settings_of(data)).requests()
+    if not requests and not as_json:
+        say("Nobody has asked yet.")
+        return
+    rows = [
+        {
+            "request_id": request.request_id,
+            "type": request.request_type,
+            "status": request.status,
+            "received": request.received_at,
+            "due": request.due_date,
+            "completed": request.completed_at,
+            "rows_found": request.rows_found,
+            "rows_left": request.rows_left,
+        }
+        for request in requests
+    ]
+    write_records(rows, as_json=as_json)
+
+
+@subject.command("approve", epilog="Example: `clickstream subject approve req_0123456789ab`")
+def approve(
+    request: Annotated[str, typer.Argument(help="Identifier of the request.")], data: Data = None
+) -> None:
+    """Allow an erasure that stopped because it would remove a large share of all events."""
+    from clickstream_platform.privacy import Register
+
+    Register(settings_of(data)).approve(request, now=clock())
+    say(f"Approved. Next: [bold]clickstream subject erase --request {request}[/]")
+
+
+def _registered(
+    settings: "Settings",
+    request_type: str,
+    users: Sequence[str] | None,
+    visitors: Sequence[str] | None,
+    request: str | None,
+) -> str:
+    """The request that is named, or a new one for the person who is."""
+    from clickstream_platform.privacy import Namespace, register_request
+
+    if bool(users or visitors) == bool(request):
+        raise WhoError
+    if request:
+        return request
+    identifiers: list[tuple[Namespace, str]] = [
+        *(("user", _read(text)) for text in users or ()),
+        *(("visitor", _read(text)) for text in visitors or ()),
+    ]
+    return register_request(
+        settings, request_type=request_type, identifiers=identifiers, now=clock()
+    )
+
+
+def _read(text: str) -> str:
+    # On the command line it would stay in the shell's history and in the list of processes.
+    return sys.stdin.readline().strip() if text == "-" else text

@@ -1,0 +1,290 @@
+"""HubSpot: contacts by batch upsert, with an answer for each record.
+
+Source:
+    HubSpot's reference of the CRM API v3: `POST /crm/v3/objects/contacts/batch/upsert` and
+    `batch/update` (at most 100 inputs; 200, or 207 with ``errors``), `gdpr-delete`.
+"""
+
+import asyncio
+import ipaddress
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+import httpx
+
+from clickstream_platform.activation import (
+    PROPERTIES,
+    BusyError,
+    MisconfiguredError,
+    Outcome,
+    Record,
+    RefusedError,
+    UnavailableError,
+)
+
+TOKEN_VARIABLE = "CLICKSTREAM_HUBSPOT_TOKEN"  # noqa: S105 - the name of the variable
+"""Environment variable that holds the access token of a private app."""
+
+CONTACTS = "/crm/v3/objects/contacts"
+DEADLINE_S = 30.0
+"""From the first byte sent to the last one read; a server that trickles cannot hold us longer."""
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+"""An answer about 100 contacts is some 100 KB."""
+
+TRANSIENT = frozenset({408, 423, 425, 477, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
+TRANSIENT_CATEGORIES = ("RATE_LIMIT", "INTERNAL", "TIMEOUT", "UNAVAILABLE", "TRANSIENT")
+"""Words in the category of one record's error after which it is worth sending it again."""
+
+NOT_FOUND = "OBJECT_NOT_FOUND"
+NO_PROPERTY = "PROPERTY_DOESNT_EXIST"
+
+_CATEGORY = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
+_SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+class Answer(NamedTuple):
+    """What the server said."""
+
+    status: int
+    retry_after_s: float | None
+    content: Mapping[str, object]
+    """The body; empty where it is no JSON object."""
+    is_readable: bool
+
+
+class HubSpot:
+    """Contacts of one HubSpot account, known by a unique property that holds the user.
+
+    Args:
+        base_url: Root of the API; https, or a server on this machine.
+        token: Access token; sent in the header, kept out of everything else.
+        id_property: Unique property of contacts that holds the user's identifier.
+        deadline_s: Longest time of one call.
+        max_answer_bytes: Longest answer that is read.
+        clock: The time now, for a ``Retry-After`` that is a date.
+    """
+
+    name = "hubspot"
+    batch_size = 100
+
+    def __init__(  # noqa: PLR0913 - where, who, and limits that have defaults
+        self,
+        base_url: str,
+        *,
+        token: str,
+        id_property: str,
+        deadline_s: float = DEADLINE_S,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        url = httpx.URL(base_url)
+        if url.scheme != "https" and not _is_this_machine(url.host):
+            raise MisconfiguredError(
+                self.name,
+                "base_url would send the token unencrypted",
+                remedy="Set crm.base_url to an https address.",
+            )
+        self.id_property = id_property
+        self._url, self._token = url, token
+        self._deadline_s, self._max_answer_bytes, self._clock = deadline_s, max_answer_bytes, clock
+
+    def __repr__(self) -> str:
+        return f"HubSpot({str(self._url)!r})"
+
+    def upsert(self, records: Sequence[Record]) -> list[Outcome]:
+        """Set properties of contacts, or clear them on contacts that exist.
+
+        A removal updates and does not upsert: a contact that is gone must not come back as an
+        empty one, so not being found is as good as cleared.
+        """
+        is_removal = records[0].operation == "remove"
+        inputs = [
+            {
+                "id": record.crm_id,
+                "idProperty": self.id_property,
+                "properties": dict(record.properties),
+                "objectWriteTraceId": record.idempotency_key,
+            }
+            for record in records
+        ]
+        path = f"{CONTACTS}/batch/{'update' if is_removal else 'upsert'}"
+        answer = self._post(path, {"inputs": inputs})
+        if is_removal and _category(answer.content) == NOT_FOUND:
+            return [Outcome(record.idempotency_key, "delivered") for record in records]
+        self._check(answer)
+        if not answer.is_readable:
+            raise UnavailableError(self.name, "unreadable_answer")
+        return self._outcomes(records, answer, is_removal=is_removal)
+
+    def erase(self, ids: Sequence[str]) -> int:
+        """Delete contacts for good, as an erasure asks; return how many there were."""
+        deleted = 0
+        for crm_id in ids:
+            answer = self._post(
+                f"{CONTACTS}/gdpr-delete", {"objectId": crm_id, "idProperty": self.id_property}
+            )
+            if answer.status == httpx.codes.NOT_FOUND:
+                continue
+            self._check(answer)
+            deleted += 1
+        return deleted
+
+    def _outcomes(
+        self, records: Sequence[Record], answer: Answer, *, is_removal: bool
+    ) -> list[Outcome]:
+        """Match results and errors to records; what neither names is left out."""
+        results, errors = _items(answer.content, "results"), _items(answer.content, "errors")
+        if not errors and len(results) == len(records):
+            return [Outcome(record.idempotency_key, "delivered") for record in records]
+        keys = {record.idempotency_key: record.idempotency_key for record in records}
+        keys |= {record.crm_id: record.idempotency_key for record in records}
+        found = {
+            key: Outcome(key, "delivered")
+            for result in results
+            for key in _named(keys, result.get("objectWriteTraceId"), self._id_of(result))
+        }
+        lost = []
+        for error in errors:
+            context = error.get("context")
+            named = _named(keys, error.get("id"), *(_mapping(context).values()))
+            if not named:
+                lost.append(error)
+            found |= {key: _refusal(key, error, is_removal=is_removal) for key in named}
+        silent = [key for key in map(_key_of, records) if key not in found]
+        if lost and len(silent) == 1:
+            found[silent[0]] = _refusal(silent[0], lost[0], is_removal=is_removal)
+        elif lost and not found:
+            raise RefusedError(self.name, _category(lost[0]) or "unnamed_errors")
+        return [*found.values()]
+
+    def _id_of(self, result: Mapping[str, object]) -> object:
+        return _mapping(result.get("properties")).get(self.id_property)
+
+    def _check(self, answer: Answer) -> None:
+        """Raise for an answer that is about the call as a whole."""
+        status, category = answer.status, _category(answer.content)
+        reason = category or f"status_{status}"
+        is_asked_to_wait = status in TRANSIENT and answer.retry_after_s is not None
+        if status == httpx.codes.TOO_MANY_REQUESTS or is_asked_to_wait:
+            raise BusyError(self.name, answer.retry_after_s)
+        if status in TRANSIENT:
+            raise UnavailableError(self.name, f"status_{status}")
+        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise MisconfiguredError(
+                self.name,
+                f"the token is not accepted ({reason})",
+                remedy=f"Check {TOKEN_VARIABLE} and its scope crm.objects.contacts.write.",
+            )
+        if NO_PROPERTY in json.dumps(answer.content):
+            wanted = ", ".join((self.id_property, *PROPERTIES))
+            raise MisconfiguredError(
+                self.name,
+                "a contact property is missing",
+                remedy=f"Create these there, as single-line text: {wanted}.",
+            )
+        if 300 <= status < 400 or status in {404, 405, 410}:  # noqa: PLR2004 - status codes
+            raise MisconfiguredError(
+                self.name,
+                f"there is no such interface at its address ({reason})",
+                remedy="Check crm.base_url.",
+            )
+        if status >= 400:  # noqa: PLR2004 - status codes
+            raise RefusedError(self.name, reason)
+
+    def _post(self, path: str, content: Mapping[str, object]) -> Answer:
+        try:
+            return asyncio.run(self._exchange(path, content))
+        except TimeoutError:
+            raise UnavailableError(self.name, "timeout") from None
+        except httpx.HTTPError as error:
+            # Only its kind: the text of some names the address, of others the content.
+            raise UnavailableError(self.name, type(error).__name__.lower()) from None
+
+    async def _exchange(self, path: str, content: Mapping[str, object]) -> Answer:
+        """One request, and as much of its answer as will be read, before the deadline."""
+        headers = {"Authorization": f"Bearer {self._token}", "Accept-Encoding": "identity"}
+        async with (
+            asyncio.timeout(self._deadline_s),
+            httpx.AsyncClient(base_url=self._url, headers=headers, timeout=None) as client,  # noqa: S113 - the deadline is above
+            client.stream("POST", path, json=content) as response,
+        ):
+            body = bytearray()
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) > self._max_answer_bytes:
+                    raise UnavailableError(self.name, "endless_answer")
+        return Answer(
+            response.status_code,
+            retry_after(response.headers.get("Retry-After"), now=self._clock()),
+            *_object(bytes(body)),
+        )
+
+
+def retry_after(header: str | None, *, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` asks for, as a number or a date; None if it says nothing."""
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max((at - now).total_seconds(), 0.0)
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _object(body: bytes) -> tuple[Mapping[str, object], bool]:
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return {}, False
+    return (content, True) if isinstance(content, dict) else ({}, False)
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(content: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
+    value = content.get(name)
+    return [_mapping(item) for item in value] if isinstance(value, list) else []
+
+
+def _key_of(record: Record) -> str:
+    return record.idempotency_key
+
+
+def _named(keys: Mapping[str, str], *values: object) -> list[str]:
+    """Keys of the records that values of an answer name, by key or by identifier."""
+    texts: list[object] = []
+    for value in values:
+        texts += value if isinstance(value, list) else [value]
+    return [keys[text] for text in texts if isinstance(text, str) and text in keys]
+
+
+def _category(content: Mapping[str, object]) -> str | None:
+    """The kind of an error, where it is a code; messages quote values and are never kept."""
+    category = content.get("category")
+    is_code = isinstance(category, str) and _CATEGORY.fullmatch(category)
+    return str(category) if is_code else None
+
+
+def _refusal(key: str, error: Mapping[str, object], *, is_removal: bool) -> Outcome:
+    category = _category(error) or "ERROR"
+    if is_removal and category == NOT_FOUND:
+        return Outcome(key, "delivered")
+    is_transient = any(word in category for word in TRANSIENT_CATEGORIES)
+    return Outcome(key, "unclear" if is_transient else "refused", category)

@@ -1,0 +1,40 @@
+"""Events: sources, landing, the canonical event, its rules, quarantine and the ledger."""
+
+from clickstream_platform.events.adapters import Adapter, UnknownSourceError, load_adapters
+from clickstream_platform.events.formats import read_records
+from clickstream_platform.events.landing import (
+    LandedFile,
+    foreign_files,
+    ingest_files,
+    ingest_landing,
+    pending_files,
+    wait_until_settled,
+)
+from clickstream_platform.events.ledger import FATES, Ledger, LedgerError, Progress
+from clickstream_platform.events.loading import refresh_events
+from clickstream_platform.events.quarantine import (
+    quarantine_rows,
+    quarantine_summary,
+    replay_quarantine,
+)
+
+__all__ = [
+    "FATES",
+    "Adapter",
+    "LandedFile",
+    "Ledger",
+    "LedgerError",
+    "Progress",
+    "UnknownSourceError",
+    "foreign_files",
+    "ingest_files",
+    "ingest_landing",
+    "load_adapters",
+    "pending_files",
+    "quarantine_rows",
+    "quarantine_summary",
+    "read_records",
+    "refresh_events",
+    "replay_quarantine",
+    "wait_until_settled",
+]

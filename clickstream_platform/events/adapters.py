@@ -1,0 +1,271 @@
+"""Sources as declarations: where files land, their format, and how fields become columns.
+
+An adapter is one TOML file. The shipped ones lie in `sources/` beside this module; a file of the
+same name in the user's `sources/` folder replaces one, a new name adds a source.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Self
+from zoneinfo import available_timezones
+
+import sqlglot
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from clickstream_platform.errors import ClickstreamError, DefinitionError
+
+SHIPPED = Path(__file__).parent / "sources"
+"""Folder of the adapters that come with the platform."""
+
+CANONICAL = "canonical"
+"""Adapter of a landing folder that no adapter is named after."""
+
+TEXT_FIELDS = (
+    "event_id",
+    "event_name",
+    "app_id",
+    "platform",
+    "collection_source",
+    "tracker_session_id",
+    "ip_address",
+    "user_agent",
+    "country",
+    "language",
+    "page_url",
+    "page_title",
+    "referrer_url",
+    "campaign_source",
+    "campaign_medium",
+    "campaign_name",
+    "campaign_term",
+    "campaign_content",
+    "product_id",
+    "order_id",
+    "revenue",
+    "currency",
+    "engaged_time_ms",
+    "consent_analytics",
+    "consent_marketing",
+    "consent_personalization",
+    "is_synthetic",
+    "properties",
+    "entities",
+)
+TIME_FIELDS = ("occurred_at", "created_at", "sent_at", "received_at")
+PERSON_FIELDS = ("visitor_id", "user_id")
+FIELDS = (*PERSON_FIELDS, *TIME_FIELDS, *TEXT_FIELDS)
+"""Everything that an adapter can map a record to."""
+
+TimeFormat = str
+"""`auto` (RFC 3339 or epoch digits), `epoch_s`, `epoch_ms`, `epoch_us`, or a strptime format."""
+
+_FORBIDDEN = (exp.Subquery, exp.Select, exp.Table, exp.Command, exp.Star)
+_PATH = re.compile(r"^[^.\"'\\]+(\.[^.\"'\\]+)*$")
+
+
+class Section(BaseModel):
+    """A part of a definition; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FieldRule(Section):
+    """How one canonical field comes out of a record: a field, a constant, or an expression."""
+
+    field: str | None = Field(None, description="Path in the record, with dots: `context.ip`.")
+    fields: tuple[str, ...] = Field((), description="Paths; the first that holds a value is taken.")
+    sql: str | None = Field(None, description="DuckDB expression over the record's fields.")
+    value: str | None = Field(None, description="The same text for every record.")
+    map: dict[str, str] = Field(default_factory=dict, description="Values renamed; others pass.")
+    default: str | None = Field(None, description="Text where nothing else gives one.")
+    format: TimeFormat = Field("auto", description="How an instant is written.")
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> Self:
+        given = [self.field is not None, bool(self.fields), self.sql is not None]
+        if sum([*given, self.value is not None]) != 1:
+            message = "needs exactly one of field, fields, sql and value"
+            raise ValueError(message)
+        try:
+            paths = self.paths
+        except SqlglotError as error:
+            message = f"sql {str(error).splitlines()[0]}"
+            raise ValueError(message) from None
+        for path in paths:
+            if not _PATH.match(path):
+                message = f"is not a path: {path!r}; write names joined by dots"
+                raise ValueError(message)
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths in the record that the rule reads."""
+        if self.field is not None:
+            return (self.field,)
+        if self.fields:
+            return self.fields
+        return columns_of(self.sql) if self.sql is not None else ()
+
+    @property
+    def text_sql(self) -> str:
+        """DuckDB expression for the field as text, over one column for each path."""
+        if self.value is not None:
+            text = quoted(self.value)
+        elif self.sql is not None:
+            text = f"CAST(({self.sql}) AS VARCHAR)"
+        elif len(self.paths) == 1:
+            text = named(self.paths[0])
+        else:
+            filled = [f"nullif({named(path)}, '')" for path in self.paths]
+            text = f"coalesce({', '.join(filled)})"
+        if self.map:
+            cases = " ".join(f"WHEN {quoted(k)} THEN {quoted(v)}" for k, v in self.map.items())
+            text = f"CASE {text} {cases} ELSE {text} END"
+        return text if self.default is None else f"coalesce({text}, {quoted(self.default)})"
+
+
+class Adapter(Section):
+    """One source."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,39}$", description="Name of its landing folder.")
+    description: str = Field(description="What the source is, for people.")
+    format: Literal["ndjson", "csv", "parquet", "combined_log", "snowplow_tsv", "ga4", "auto"] = (
+        Field(description="How its files are written; gz is seen by itself.")
+    )
+    live: bool = Field(
+        default=True,
+        description="Events come as they happen; false for history, which is never late.",
+    )
+    lateness_horizon_days: float | None = Field(
+        None, gt=0, description="Oldest event it may still deliver; else the setting."
+    )
+    time_zone: str = Field("UTC", description="Zone of instants that name none.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Of CSV files.")
+    quote: str = Field('"', max_length=1, description="Of CSV files; empty for none.")
+    columns: tuple[str, ...] = Field((), description="Of CSV files; else their first line.")
+    skip_lines: int = Field(0, ge=0, description="Lines before the data, where columns are given.")
+    requires_identity: bool = Field(
+        default=True, description="Refuse records without visitor and user."
+    )
+    redact: tuple[str, ...] = Field((), description="Top-level fields dropped before disk.")
+    properties: tuple[str, ...] = Field(
+        (), description="Fields kept as properties, where the source has no properties object."
+    )
+    fields: dict[str, FieldRule] = Field(description="The mapping, by canonical field.")
+    file: str = Field("", exclude=True, description="Where it was read from.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_short_rules(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("fields"), dict):
+            rules = {
+                name: {"field": rule} if isinstance(rule, str) else rule
+                for name, rule in data["fields"].items()
+            }
+            return data | {"fields": rules}
+        return data
+
+    @model_validator(mode="after")
+    def _maps_known_fields(self) -> Self:
+        if unknown := sorted(set(self.fields) - set(FIELDS)):
+            message = f"unknown fields {unknown}; known: {', '.join(FIELDS)}"
+            raise ValueError(message)
+        if self.properties and "properties" in self.fields:
+            message = "properties are either mapped or listed, not both"
+            raise ValueError(message)
+        if self.time_zone not in available_timezones():
+            message = f"{self.time_zone!r} is not a time zone"
+            raise ValueError(message)
+        return self
+
+    def rule_sql(self, name: str) -> str:
+        """DuckDB expression of a canonical field as text; NULL where it is not mapped."""
+        if name == "properties" and self.properties:
+            pairs = ", ".join(f"{quoted(path)}, {named(path)}" for path in self.properties)
+            return f"CAST(json_object({pairs}) AS VARCHAR)"
+        rule = self.fields.get(name)
+        return "CAST(NULL AS VARCHAR)" if rule is None else rule.text_sql
+
+    def paths(self, *names: str) -> tuple[str, ...]:
+        """Paths of the record that the given canonical fields read."""
+        found = {path for n in names if n in self.fields for path in self.fields[n].paths}
+        if "properties" in names:
+            found |= set(self.properties)
+        return tuple(sorted(found))
+
+
+class UnknownSourceError(ClickstreamError, LookupError):
+    """No adapter has the name."""
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        super().__init__(
+            f"no source is named {name!r}. Known: {', '.join(known)}. "
+            "Add one as sources/<name>.toml in your definitions folder."
+        )
+
+
+def named(path: str) -> str:
+    """The column that holds a path of the record."""
+    return '"' + path.replace('"', '""') + '"'
+
+
+def quoted(text: str) -> str:
+    """A text as a SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@lru_cache(maxsize=512)
+def columns_of(expression: str) -> tuple[str, ...]:
+    """Columns that a scalar expression reads.
+
+    Raises:
+        SqlglotError: It is not one scalar expression.
+    """
+    tree = sqlglot.parse_one(expression, dialect="duckdb")
+    if isinstance(tree, _FORBIDDEN) or any(tree.find_all(*_FORBIDDEN)):
+        message = f"is not one scalar expression: {expression}"
+        raise SqlglotError(message)
+    # Parameters of lambdas look like columns.
+    bound = {str(p.this) for f in tree.find_all(exp.Lambda) for p in f.expressions}
+    return tuple(sorted({c.name for c in tree.find_all(exp.Column)} - bound))
+
+
+def load_adapters(definitions: Path | None = None) -> Mapping[str, Adapter]:
+    """Read every adapter, shipped and the user's, by name; a wrong one is a `DefinitionError`."""
+    files = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
+    if definitions is not None:
+        files |= {file.stem: file for file in sorted((definitions / "sources").glob("*.toml"))}
+    return {name: _read(file) for name, file in sorted(files.items())}
+
+
+def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
+    """The adapter of a landing folder: its own, or the canonical one under its name."""
+    if source in adapters:
+        return adapters[source]
+    return adapters[CANONICAL].model_copy(update={"name": source})
+
+
+def _read(file: Path) -> Adapter:
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+    try:
+        adapter = Adapter(**{"name": file.stem, **data, "file": str(file)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "adapter"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise DefinitionError(
+            file, key, reason, remedy="See docs/guide/sources.md for what an adapter says."
+        ) from None
+    if adapter.name != file.stem:
+        raise DefinitionError(
+            file, "name", f"is {adapter.name!r}", remedy=f"Name it {file.stem!r} as its file."
+        )
+    return adapter

@@ -1,0 +1,371 @@
+"""Records as canonical events: typed, corrected for clock skew, repaired, and checked by rules.
+
+Everything here is SQL over one batch in DuckDB. Rows of a batch stay in one engine from the JSON
+text to the Arrow batches that are written: carrying thirty text columns over to a second engine
+cost more than all the rules (`docs/decisions`).
+"""
+
+import tomllib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from clickstream_platform.events.adapters import TEXT_FIELDS, TIME_FIELDS, Adapter, quoted
+from clickstream_platform.events.records import Extraction
+from clickstream_platform.settings import Settings
+
+DAY_US = 86_400_000_000
+
+LATE_US = DAY_US
+"""An event that arrives a day after it happened comes after its date was closed."""
+
+_FILE = Path(__file__).parent / "row_rules.toml"
+
+
+class RowRule(BaseModel):
+    """One thing that must be true of every record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: str
+    field: str
+    expected: str
+    broken: str
+    """SQL that is true of a record that breaks the rule."""
+    got: str | None = None
+    """SQL for the text at fault, of which only the shape is stored."""
+
+
+@lru_cache(maxsize=1)
+def row_rules() -> tuple[RowRule, ...]:
+    """Every rule that a record must keep to become an event, in the order of `row_rules.toml`."""
+    data = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    return tuple(RowRule.model_validate(rule) for rule in data["rule"])
+
+
+def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
+    """SQL for the records of one source as typed rows, with the verdict of the rules.
+
+    Args:
+        adapter: The source.
+        settings: Currency, rates, buckets and lateness horizon.
+        raw: Relation of raw events.
+
+    Returns:
+        A query with the columns that the row rules read, ``is_bad`` and ``is_too_late``. Texts
+        that only a waiting record still needs are null in the others: copying them is what
+        costs most here.
+    """
+    names = [name for name in (*TIME_FIELDS, *TEXT_FIELDS) if name in adapter.fields]
+    if adapter.properties:
+        names.append("properties")
+    read = Extraction(adapter.paths(*names))
+    texts = ", ".join(f"{_text(adapter, name)} AS {name}" for name in (*TIME_FIELDS, *TEXT_FIELDS))
+    horizon = adapter.lateness_horizon_days or settings.lateness_horizon_days
+    bad = " OR ".join(f"coalesce({rule.broken}, false)" for rule in row_rules())
+    too_late = f"received_us - occurred_us > {round(horizon * DAY_US)}" if adapter.live else "false"
+    late = f"received_us - occurred_us > {LATE_US}" if adapter.live else "false"
+    rates = settings.exchange_rates | {settings.currency: 1}
+    cases = " ".join(f"WHEN {quoted(code)} THEN {rate}" for code, rate in rates.items())
+    return f"""
+WITH parsed AS (
+  SELECT *{read.columns} FROM (SELECT *, {read.parsed} AS x FROM {raw})
+), texts AS (
+  SELECT batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, payload,
+    read_error, {texts} FROM parsed
+), cleaned AS (
+  SELECT * REPLACE (
+      CASE WHEN event_name IS NULL OR event_name[1] IN ('{{', '[')
+        OR regexp_full_match(event_name, '[a-z][a-z0-9_]*') THEN event_name
+        ELSE {_renamed("event_name")} END AS event_name,
+      lower(platform) AS platform,
+      upper(country) AS country,
+      coalesce(upper(currency), CASE WHEN revenue IS NOT NULL THEN {quoted(settings.currency)} END)
+        AS currency,
+      coalesce(event_id, 'd_' || md5(concat_ws(chr(31), source, payload, ordinal))) AS event_id,
+      coalesce(lower(collection_source), CASE WHEN lower(platform) = 'server' THEN 'server'
+        ELSE 'client' END) AS collection_source,
+      CASE WHEN {_is_address("referrer_url")} THEN referrer_url END AS referrer_url
+    ),
+    concat_ws(',',
+      CASE WHEN NOT regexp_full_match(event_name, '[a-z][a-z0-9_]*') THEN 'event_name:rename' END,
+      CASE WHEN platform <> lower(platform) THEN 'platform:rename' END,
+      CASE WHEN country <> upper(country) THEN 'country:rename' END,
+      CASE WHEN currency <> upper(currency) THEN 'currency:rename' END,
+      CASE WHEN revenue IS NOT NULL AND currency IS NULL THEN 'currency:default' END,
+      CASE WHEN {_leap("created_at")} OR {_leap("occurred_at")} THEN 'occurred_at:leap_second' END,
+      CASE WHEN referrer_url IS NOT NULL AND NOT {_is_address("referrer_url")}
+        THEN 'referrer_url:drop' END
+    ) AS repairs,
+    {", ".join(f"{_instant(adapter, name)} AS {name}_us" for name in TIME_FIELDS)},
+    TRY_CAST(revenue AS DECIMAL(18, 4)) AS revenue_number,
+    TRY_CAST(engaged_time_ms AS BIGINT) AS engaged_ms,
+    {_flag("consent_analytics")} AS analytics_given,
+    {_flag("consent_marketing")} AS marketing_given,
+    {_flag("consent_personalization")} AS personalization_given,
+    {_flag("is_synthetic")} AS synthetic
+  FROM texts
+), timed AS (
+  SELECT *, coalesce(received_at_us, epoch_us(arrived_at)) AS received_us,
+    {derived_time("received_at_us")} AS occurred_us
+  FROM cleaned
+), priced AS (
+  SELECT *,
+    CAST(CASE currency {cases} END AS DECIMAL(18, 8)) AS rate,
+    {str(adapter.requires_identity).lower()} AS needs_identity
+  FROM timed
+)
+SELECT * REPLACE (
+    CASE WHEN is_bad OR is_too_late THEN payload END AS payload,
+    {", ".join(f"CASE WHEN is_bad THEN {name} END AS {name}" for name in TIME_FIELDS)}
+  )
+FROM (
+  SELECT *, {bad} AS is_bad, coalesce({too_late}, false) AS is_too_late,
+    coalesce({late}, false) AS is_late
+  FROM priced
+)
+"""
+
+
+def derived_time(received: str) -> str:
+    """SQL for event time in microseconds: what the sender swears by, else corrected for skew.
+
+    ``received - (sent - created)`` where the device names both and sent not before it created;
+    arrival time where it names one alone and the collector named its own; the device's time where
+    nobody else named any.
+
+    Source:
+        `derived_tstamp` of Snowplow's enrichment.
+    """
+    return (
+        "CASE WHEN occurred_at_us IS NOT NULL THEN occurred_at_us "
+        f"WHEN {received} IS NULL THEN created_at_us "
+        f"WHEN created_at_us IS NULL OR sent_at_us IS NULL OR sent_at_us < created_at_us "
+        f"THEN {received} ELSE {received} - (sent_at_us - created_at_us) END"
+    )
+
+
+def violations_sql() -> str:
+    """SQL for the list of every rule that a staged row breaks; what it held is masked."""
+    broken = ", ".join(
+        f"CASE WHEN {rule.broken} THEN {{'code': {quoted(rule.code)}, "
+        f"'field': {quoted(rule.field)}, 'expected': {quoted(rule.expected)}, "
+        f"'got': {_masked(rule.got)}}} END"
+        for rule in row_rules()
+    )
+    return f"list_filter([{broken}], lambda rule: rule IS NOT NULL)"
+
+
+def pages_sql(click_ids: Iterable[str]) -> str:
+    """SQL for the parts of every distinct page URL of the staged rows: ``pages``.
+
+    Args:
+        click_ids: Query parameters that name the click of an advertisement; the first one counts.
+    """
+    utm = {
+        "source": "source",
+        "medium": "medium",
+        "name": "campaign",
+        "term": "term",
+        "content": "content",
+    }
+    campaign = ", ".join(
+        f"{_query_value('page_url', f'utm_{key}')} AS utm_{name}" for name, key in utm.items()
+    )
+    return (
+        f"SELECT page_url, {_PARTS}, {campaign}, "
+        f"{_click_id('page_url', click_ids)} AS click_id_type FROM ({_parted('page_url')})"
+    )
+
+
+def referrers_sql() -> str:
+    """SQL for the host of every distinct referrer of the staged rows: ``referrers``."""
+    return f"SELECT referrer_url, {_PARTS} FROM ({_parted('referrer_url')})"
+
+
+_PARTS = (
+    "CASE WHEN authority IS NOT NULL THEN nullif(lower(split_part(CASE WHEN "
+    "contains(authority, '@') THEN split_part(authority, '@', -1) ELSE authority END, ':', 1)), "
+    "'') END AS host, "
+    "coalesce(nullif(split_part(split_part(rest, '?', 1), '#', 1), ''), '/') AS path"
+)
+"""Host in lower case without user, password and port, null for a bare path; path without query.
+
+Plain text functions on distinct addresses: regular expressions on every row cost ten times more.
+"""
+
+
+def _parted(column: str) -> str:
+    after = f"split_part({column}, '://', 2)"
+    authority = f"split_part(split_part(split_part({after}, '/', 1), '?', 1), '#', 1)"
+    return (
+        f"SELECT *, CASE WHEN authority IS NULL THEN {column} ELSE "
+        f"substr({after}, length(authority) + 1) END AS rest FROM ("
+        f"SELECT DISTINCT {column}, CASE WHEN {column}[1] <> '/' THEN {authority} END AS authority "
+        f"FROM staged WHERE NOT is_bad AND {column} IS NOT NULL)"
+    )
+
+
+def event_columns(buckets: int) -> dict[str, str]:
+    """SQL for each column of events over staged rows, ``pages``, ``referrers`` and ``agents``."""
+    keys = {
+        name: f"CAST('0x' || substr({name}_id, 4, 15) AS BIGINT)" for name in ("visitor", "user")
+    }
+    return {
+        "event_id": "event_id",
+        "event_key": "CAST('0x' || left(md5(event_id), 15) AS BIGINT)",
+        "event_name": "event_name",
+        "occurred_at": "make_timestamp(occurred_us)",
+        "occurred_us": "occurred_us",
+        "event_date": "CAST(make_timestamp(occurred_us) AS DATE)",
+        "received_at": "make_timestamp(received_us)",
+        "created_at": "make_timestamp(created_at_us)",
+        "sent_at": "make_timestamp(sent_at_us)",
+        "clock_skew_ms": "coalesce((occurred_us - created_at_us) // 1000, 0)",
+        "is_late": "is_late",
+        "source": "source",
+        "batch_id": "batch_id",
+        "ordinal": "ordinal",
+        "collection_source": "collection_source",
+        "app_id": "app_id",
+        "platform": "platform",
+        "visitor_id": "visitor_id",
+        "visitor_key": keys["visitor"],
+        "user_id": "user_id",
+        "user_key": keys["user"],
+        "bucket": f"CAST(coalesce({keys['visitor']}, {keys['user']}, 0) % {buckets} AS INTEGER)",
+        "tracker_session_id": "tracker_session_id",
+        "ip_address": "ip_address",
+        "country": "country",
+        "language": "language",
+        "page_url": "staged.page_url",
+        "page_host": "pages.host",
+        "page_path": "pages.path",
+        "page_title": "page_title",
+        "referrer_url": "staged.referrer_url",
+        "referrer_host": "referrers.host",
+        **{
+            f"campaign_{name}": f"coalesce(campaign_{name}, pages.utm_{name})"
+            for name in ("source", "medium", "name", "term", "content")
+        },
+        "click_id_type": "pages.click_id_type",
+        "browser_name": "agents.browser_name",
+        "browser_version": "agents.browser_version",
+        "os_name": "agents.os_name",
+        "device_type": "agents.device_type",
+        "is_bot": "coalesce(agents.bot_reason IS NOT NULL, false)",
+        "bot_reason": "agents.bot_reason",
+        "engaged_time_ms": "engaged_ms",
+        "product_id": "product_id",
+        "order_id": "order_id",
+        "revenue": "CAST(revenue_number * rate AS DECIMAL(18, 4))",
+        "revenue_original": "revenue_number",
+        "currency_original": "CASE WHEN revenue_number IS NOT NULL THEN currency END",
+        "consent_analytics": "analytics_given",
+        "consent_marketing": "marketing_given",
+        "consent_personalization": "personalization_given",
+        "is_synthetic": "coalesce(synthetic, false)",
+        "repairs": "nullif(repairs, '')",
+        "properties": "properties",
+        "entities": "entities",
+    }
+
+
+EVENT_JOINS = (
+    "staged LEFT JOIN pages ON staged.page_url = pages.page_url "
+    "LEFT JOIN referrers ON staged.referrer_url = referrers.referrer_url "
+    "LEFT JOIN agents ON staged.user_agent = agents.user_agent"
+)
+"""Staged rows beside what was parsed once for each distinct address and user agent."""
+
+
+def _text(adapter: Adapter, name: str) -> str:
+    sql = adapter.rule_sql(name)
+    rule = adapter.fields.get(name)
+    return sql if rule is not None and rule.value is not None else f"nullif(trim({sql}), '')"
+
+
+def _renamed(name: str) -> str:
+    """SQL that turns `Add To Cart` and `addToCart` into `add_to_cart`."""
+    parted = f"regexp_replace({name}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g')"
+    return f"nullif(trim(regexp_replace(lower({parted}), '[^a-z0-9]+', '_', 'g'), '_'), '')"
+
+
+def _is_address(name: str) -> str:
+    return f"({name}[1] = '/' OR strpos({name}, '://') BETWEEN 3 AND 24)"
+
+
+def _flag(name: str) -> str:
+    return (
+        f"CASE WHEN {name} IS NULL THEN NULL "
+        f"WHEN lower({name}) IN ('true', '1', 'yes', 'granted', 't') THEN true "
+        f"WHEN lower({name}) IN ('false', '0', 'no', 'denied', 'f') THEN false END"
+    )
+
+
+def _leap(name: str) -> str:
+    return f"({name} LIKE '%:60%' AND regexp_matches({name}, ':60(\\.\\d+)?(Z|[+-]|$)'))"
+
+
+def _instant(adapter: Adapter, name: str) -> str:
+    """SQL for an instant in microseconds since 1970; null where it cannot be read."""
+    rule = adapter.fields.get(name)
+    if rule is None:
+        return "CAST(NULL AS BIGINT)"
+    number = f"TRY_CAST({name} AS BIGINT)"
+    scale = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+    if rule.format in scale:
+        return f"CAST(TRY_CAST({name} AS DECIMAL(24, 6)) * {scale[rule.format]} AS BIGINT)"
+    if rule.format != "auto":
+        parsed = f"try_strptime({name}, {quoted(rule.format)})"
+        zoned = parsed if "%z" in rule.format else _zoned(parsed, adapter.time_zone)
+        return f"epoch_us({zoned})"
+    clamped = f"regexp_replace({name}, ':60(\\.\\d+)?', ':59.999999')"
+    text = f"CASE WHEN {_leap(name)} THEN {clamped} ELSE {name} END"
+    digits = (
+        f"CASE WHEN abs({number}) < 100000000000 THEN {number} * 1000000 "
+        f"WHEN abs({number}) < 100000000000000 THEN {number} * 1000 ELSE {number} END"
+    )
+    # Plain TIMESTAMP is several times faster, and right where the text ends in Z; it would drop
+    # an offset without a word.
+    return (
+        f"CASE WHEN {name} IS NULL THEN NULL "
+        f"WHEN {name}[-1] = 'Z' AND NOT {_leap(name)} THEN epoch_us(TRY_CAST({name} AS TIMESTAMP)) "
+        f"WHEN {number} IS NOT NULL THEN {digits} "
+        f"WHEN regexp_matches({text}, '(Z|UTC|[+-]\\d\\d(:?\\d\\d)?)$') "
+        f"THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) "
+        f"ELSE epoch_us({_zoned(f'TRY_CAST({text} AS TIMESTAMP)', adapter.time_zone)}) END"
+    )
+
+
+def _zoned(naive: str, time_zone: str) -> str:
+    """SQL for a local time as an instant; of two it takes the later, of none the one after."""
+    return naive if time_zone == "UTC" else f"timezone({quoted(time_zone)}, {naive})"
+
+
+def _query_value(url: str, key: str) -> str:
+    """SQL for a query parameter, decoded; evaluated only where the URL names it."""
+    found = f"regexp_extract({url}, '[?&]{key}=([^&#]*)', 1)"
+    return (
+        f"CASE WHEN contains({url}, {quoted(key + '=')}) "
+        f"THEN nullif(url_decode(replace({found}, '+', ' ')), '') END"
+    )
+
+
+def _click_id(url: str, click_ids: Iterable[str]) -> str:
+    """SQL for the name of the first click id in a URL."""
+    cases = " ".join(
+        f"WHEN contains({url}, '?{key}=') OR contains({url}, '&{key}=') THEN {quoted(key)}"
+        for key in click_ids
+    )
+    return f"CASE WHEN contains({url}, '=') THEN CASE {cases} END END"
+
+
+def _masked(text: str | None) -> str:
+    """SQL for the shape of a text: its first 40 characters, letters as a, digits as 9."""
+    if text is None or text == "read_error":
+        return f"CAST({text or 'NULL'} AS VARCHAR)"
+    digits = f"regexp_replace(left({text}, 40), '[0-9]', '9', 'g')"
+    return f"regexp_replace({digits}, '[A-Za-z]', 'a', 'g')"

@@ -1,0 +1,426 @@
+"""Loading: raw events become events, wait in quarantine, or are counted as repeated or too late.
+
+A batch is loaded whole or not at all as far as anybody can see: the ledger says `loading` before
+the first row is written and `loaded` after the last. What a crash leaves at `loading` is taken
+out and loaded again, and the ledger is counted anew from the tables.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+
+from clickstream_platform.attribution import load_channel_rules
+from clickstream_platform.events.adapters import Adapter, adapter_for, load_adapters, quoted
+from clickstream_platform.events.agents import parse_agents
+from clickstream_platform.events.canonical import (
+    EVENT_JOINS,
+    event_columns,
+    pages_sql,
+    referrers_sql,
+    staged_sql,
+    violations_sql,
+)
+from clickstream_platform.events.ledger import FATES, Ledger, Progress
+from clickstream_platform.events.records import open_duckdb
+from clickstream_platform.lake import Lake, Refreshed, arrow_schema
+from clickstream_platform.settings import Settings
+
+CHUNK_ROWS = 400_000
+"""Records that are loaded at once: about 400 MB in DuckDB."""
+
+TABLES = ("events", "quarantined_events", "duplicate_events")
+"""What one load writes."""
+
+CONTENT = {
+    "event_name": "event_name",
+    "created_at": "make_timestamp(created_at_us)",
+    "visitor_id": "visitor_id",
+    "user_id": "user_id",
+    "page_url": "page_url",
+    "product_id": "product_id",
+    "order_id": "order_id",
+    "revenue_original": "revenue_number",
+    "engaged_time_ms": "engaged_ms",
+    "properties": "properties",
+}
+"""What must be equal for a repetition to be one: column of events, and the same of staged rows."""
+
+
+@dataclass
+class Outcome:
+    """What became of the records of one load."""
+
+    fates: dict[str, dict[str, int]] = field(default_factory=dict)
+    dates: set[date] = field(default_factory=set)
+    displaced: set[str] = field(default_factory=set)
+    """Batches that lost an event to an earlier arrival."""
+
+    def add(self, batch_id: str, fate: str, number: int) -> None:
+        """Count records of a batch."""
+        counts = self.fates.setdefault(batch_id, dict.fromkeys(FATES[:3] + FATES[4:], 0))
+        counts[fate] += number
+
+    def total(self, fate: str) -> int:
+        """Records of one fate, all batches."""
+        return sum(counts[fate] for counts in self.fates.values())
+
+
+def refresh_events(
+    settings: Settings,
+    *,
+    hours: Iterable[datetime] = (),
+    again: Iterable[str] = (),
+    full: bool = False,
+    progress: Progress | None = None,
+) -> Refreshed:
+    """Load every landed batch that is not loaded yet.
+
+    Args:
+        settings: Where everything lies, currency, rates and horizon.
+        hours: Derive anew what arrived in these hours (a backfill).
+        again: Derive these batches anew.
+        full: Derive everything anew.
+        progress: Told after every chunk.
+
+    Returns:
+        What was loaded; ``details`` counts the fates, ``dates`` are event dates.
+
+    A batch that does not add up afterwards raises `LedgerError`.
+    """
+    lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+    reopened = _reopened(ledger, sorted(hours), set(again), full=full)
+    interrupted = [str(row["batch_id"]) for row in ledger.in_state("loading")]
+    take_out(lake, interrupted, everything=full)
+    todo = ledger.in_state("landed", "loading")
+    outcome = Outcome()
+    adapters = load_adapters(settings.definitions)
+    loader = Loader(lake, settings)
+    chunks = list(_chunks(todo))
+    for number, chunk in enumerate(chunks):
+        if progress:
+            progress("loading events", number, len(chunks))
+        ledger.set_state(chunk.batch_ids, "loading")
+        loader.load(chunk, adapter_for(chunk.source, adapters), outcome)
+        done = [batch_id for batch_id in chunk.batch_ids if chunk.is_last]
+        fates = {
+            batch_id: outcome.fates[batch_id] for batch_id in done if batch_id in outcome.fates
+        }
+        ledger.count(fates, loaded=done)
+    if interrupted or reopened:
+        recount(lake, ledger)
+    elif outcome.displaced:
+        recount(lake, ledger, batch_ids=outcome.displaced)
+    ledger.require_balance()
+    if progress:
+        progress("loaded events", len(chunks), len(chunks))
+    return Refreshed(
+        table="events",
+        version=lake.version("events"),
+        rows_written=outcome.total("loaded"),
+        rows_read=sum(sum(counts.values()) for counts in outcome.fates.values()),
+        dates=tuple(sorted(outcome.dates)),
+        is_full=full,
+        details={fate: outcome.total(fate) for fate in FATES if fate != "suppressed"},
+    )
+
+
+def _reopened(
+    ledger: Ledger, hours: Sequence[datetime], again: set[str], *, full: bool
+) -> list[str]:
+    """Mark the batches that are to be derived anew as unfinished."""
+    chosen = [
+        str(row["batch_id"])
+        for row in ledger.in_state("loaded")
+        if full
+        or row["batch_id"] in again
+        or any(s <= datetime.fromisoformat(str(row["arrived_at"])) < s + HOUR for s in hours)
+    ]
+    if chosen:
+        ledger.set_state(chosen, "loading")
+    return chosen + sorted(again)
+
+
+HOUR = timedelta(hours=1)
+
+
+def take_out(lake: Lake, batch_ids: Sequence[str], *, everything: bool = False) -> None:
+    """Delete whatever the given batches, or all, have put into the tables of events."""
+    if not batch_ids:
+        return
+    where = "true" if everything else f"batch_id in ({', '.join(map(quoted, batch_ids))})"
+    for table in TABLES:
+        lake.delete(table, where)
+
+
+def recount(lake: Lake, ledger: Ledger, *, batch_ids: Iterable[str] | None = None) -> None:
+    """Count the fates of batches anew from the tables."""
+    wanted = None if batch_ids is None else sorted(batch_ids)
+    known = [str(row["batch_id"]) for row in ledger.batches() if row["state"] == "loaded"]
+    chosen = [batch_id for batch_id in known if wanted is None or batch_id in wanted]
+    fates = {b: {"loaded": 0, "quarantined": 0, "duplicate": 0, "too_late": 0} for b in chosen}
+    for table, column in (
+        ("events", pl.lit("loaded")),
+        ("duplicate_events", pl.lit("duplicate")),
+        ("quarantined_events", pl.col("fate")),
+    ):
+        rows = lake.scan(table)
+        if wanted is not None:
+            rows = rows.filter(pl.col("batch_id").is_in(wanted))
+        counted = rows.group_by("batch_id", fate=column).len().collect(engine="streaming")
+        for batch_id, fate, number in counted.iter_rows():
+            if batch_id in fates:
+                fates[batch_id][fate] = number
+    ledger.count(fates)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Records of one source that are loaded at once: whole batches, or a stretch of one."""
+
+    source: str
+    batch_ids: tuple[str, ...]
+    arrival_dates: tuple[date, ...]
+    ordinals: tuple[int, int] | None = None
+    is_last: bool = True
+
+
+def _chunks(batches: Iterable[Mapping[str, object]]) -> Iterator[Chunk]:
+    by_source: dict[str, list[Mapping[str, object]]] = {}
+    for batch in batches:
+        by_source.setdefault(str(batch["source"]), []).append(batch)
+    for source, members in by_source.items():
+        group: list[Mapping[str, object]] = []
+        rows = 0
+        for batch in members:
+            received = int(str(batch["received"]))
+            if group and rows + received > CHUNK_ROWS:
+                yield _chunk(source, group)
+                group, rows = [], 0
+            if received > CHUNK_ROWS:
+                for start in range(0, received, CHUNK_ROWS):
+                    end = min(start + CHUNK_ROWS, received)
+                    yield _chunk(source, [batch], (start, end - 1), is_last=end == received)
+                continue
+            group.append(batch)
+            rows += received
+        if group:
+            yield _chunk(source, group)
+
+
+def _chunk(
+    source: str,
+    batches: Sequence[Mapping[str, object]],
+    ordinals: tuple[int, int] | None = None,
+    *,
+    is_last: bool = True,
+) -> Chunk:
+    dates = {datetime.fromisoformat(str(batch["arrived_at"])).date() for batch in batches}
+    ids = tuple(str(batch["batch_id"]) for batch in batches)
+    return Chunk(source, ids, tuple(sorted(dates)), ordinals, is_last)
+
+
+class Loader:
+    """Loads chunks of raw events into the lake, one after another."""
+
+    def __init__(self, lake: Lake, settings: Settings) -> None:
+        self.lake = lake
+        self.settings = settings
+        self.click_ids = tuple(load_channel_rules(settings.definitions).click_ids)
+
+    def load(self, chunk: Chunk, adapter: Adapter, outcome: Outcome) -> None:
+        """Load the raw events of one chunk."""
+        files = self.lake.files("raw_events", dates=chunk.arrival_dates)
+        if not files:
+            return
+        chosen = f"batch_id IN ({', '.join(map(quoted, chunk.batch_ids))})"
+        if chunk.ordinals:
+            chosen += f" AND ordinal BETWEEN {chunk.ordinals[0]} AND {chunk.ordinals[1]}"
+        raw = f"(SELECT * FROM read_parquet([{', '.join(map(quoted, files))}]) WHERE {chosen})"
+        self.load_relation(raw, adapter, outcome)
+
+    def load_relation(
+        self,
+        raw: str,
+        adapter: Adapter,
+        outcome: Outcome,
+        *,
+        connection: duckdb.DuckDBPyConnection | None = None,
+    ) -> None:
+        """Load a relation with the columns of raw_events."""
+        spill = self.settings.state / "spill"
+        spill.mkdir(parents=True, exist_ok=True)
+        own = connection is None
+        connection = connection or open_duckdb(
+            memory_limit=self.settings.lake.memory_limit, spill=str(spill)
+        )
+        try:
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE staged AS {staged_sql(adapter, self.settings, raw)}"
+            )
+            self._settle_repetitions(connection)
+            self._write(connection, outcome)
+        finally:
+            if own:
+                connection.close()
+
+    def _settle_repetitions(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Decide which of several arrivals of an event stays: the earliest, wherever it lies.
+
+        Leaves ``lost`` (staged rows that repeat), ``beaten`` (stored events that a staged row
+        arrived before), each with whether it says something else than the one that stays.
+        """
+        order = "received_us, batch_id, ordinal"
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE keyed AS SELECT rowid AS row_id, event_id, "
+            "CAST('0x' || left(md5(event_id), 15) AS BIGINT) AS event_key, "
+            f"{order} FROM staged WHERE NOT is_bad AND NOT is_too_late"
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE ranked AS SELECT row_id, event_id, "
+            f"first_value(row_id) OVER (PARTITION BY event_id ORDER BY {order}) AS kept FROM keyed "
+            "WHERE event_key IN (SELECT event_key FROM keyed GROUP BY ALL HAVING count(*) > 1)"
+        )
+        differs = " OR ".join(
+            f"lost.{staged} IS DISTINCT FROM kept.{staged}"
+            for staged in ("event_name", "created_at_us", "visitor_id", "user_id", "page_url",
+                           "product_id", "order_id", "revenue_number", "engaged_ms", "properties")
+        )  # fmt: skip
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE lost AS SELECT ranked.row_id, "
+            f"({differs}) AS is_conflict FROM ranked "
+            "JOIN staged lost ON lost.rowid = ranked.row_id "
+            "JOIN staged kept ON kept.rowid = ranked.kept WHERE ranked.row_id <> ranked.kept"
+        )
+        self._meet_stored(connection)
+
+    def _meet_stored(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE beaten (batch_id VARCHAR, ordinal BIGINT, source VARCHAR,"
+            " event_id VARCHAR, event_key BIGINT, visitor_id VARCHAR, user_id VARCHAR,"
+            " is_conflict BOOLEAN)"
+        )
+        files = self.lake.files("events")
+        if not files:
+            return
+        listed = f"[{', '.join(map(quoted, files))}]"
+        hits = connection.execute(
+            f"SELECT DISTINCT filename FROM read_parquet({listed}, filename = true, "
+            "hive_partitioning = false) WHERE event_key IN (SELECT event_key FROM keyed)"
+        ).fetchall()
+        if not hits:
+            return
+        held = f"[{', '.join(quoted(name) for (name,) in hits)}]"
+        differs = " OR ".join(
+            f"stored.{column} IS DISTINCT FROM {_of(staged, 'staged')}"
+            for column, staged in CONTENT.items()
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE met AS SELECT keyed.row_id, stored.batch_id, "
+            "stored.ordinal, stored.source, stored.event_id, stored.event_key, stored.visitor_id, "
+            f"stored.user_id, ({differs}) AS is_conflict, "
+            "(epoch_us(stored.received_at), stored.batch_id, stored.ordinal) "
+            "<= (keyed.received_us, keyed.batch_id, keyed.ordinal) AS stored_stays "
+            f"FROM read_parquet({held}, hive_partitioning = false) stored "
+            "JOIN keyed USING (event_key, event_id) JOIN staged ON staged.rowid = keyed.row_id "
+            "WHERE keyed.row_id NOT IN (SELECT row_id FROM lost)"
+        )
+        connection.execute(
+            "INSERT INTO lost SELECT row_id, is_conflict FROM met WHERE stored_stays"
+        )
+        connection.execute(
+            "INSERT INTO beaten SELECT batch_id, ordinal, source, event_id, event_key, visitor_id, "
+            "user_id, is_conflict FROM met WHERE NOT stored_stays"
+        )
+
+    def _write(self, connection: duckdb.DuckDBPyConnection, outcome: Outcome) -> None:
+        for batch_id, fate, number in connection.execute(
+            "SELECT batch_id, CASE WHEN is_bad THEN 'quarantined' WHEN is_too_late THEN 'too_late' "
+            "WHEN rowid IN (SELECT row_id FROM lost) THEN 'duplicate' ELSE 'loaded' END AS fate, "
+            "count(*) FROM staged GROUP BY ALL"
+        ).fetchall():
+            outcome.add(batch_id, fate, number)
+        self._append(
+            connection,
+            "quarantined_events",
+            "SELECT batch_id, ordinal, source, arrived_at, arrival_date, CASE WHEN is_bad THEN "
+            "'quarantined' ELSE 'too_late' END AS fate, visitor_id, user_id, left(event_name, 40) "
+            "AS event_name, payload, CASE WHEN is_bad THEN "
+            f"{violations_sql()} ELSE [{_TOO_LATE}] END AS violations "
+            "FROM staged WHERE is_bad OR is_too_late",
+        )
+        self._append(
+            connection,
+            "duplicate_events",
+            "SELECT batch_id, ordinal, source, arrival_date, event_id, visitor_id, user_id, "
+            "is_conflict FROM staged JOIN lost ON lost.row_id = staged.rowid UNION ALL "
+            "SELECT batch_id, ordinal, source, (SELECT max(arrival_date) FROM staged), event_id, "
+            "visitor_id, user_id, is_conflict FROM beaten",
+        )
+        beaten = connection.execute("SELECT event_key, batch_id FROM beaten").fetchall()
+        if beaten:
+            outcome.displaced |= {batch_id for _, batch_id in beaten}
+            keys = ", ".join(str(key) for key, _ in beaten)
+            batches = ", ".join(sorted({quoted(batch_id) for _, batch_id in beaten}))
+            self.lake.delete("events", f"event_key in ({keys}) and batch_id in ({batches})")
+        agents = parse_agents(
+            name
+            for (name,) in connection.execute("SELECT DISTINCT user_agent FROM staged").fetchall()
+        )
+        connection.register("agents", agents.to_arrow())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE pages AS {pages_sql(self.click_ids)}")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE referrers AS {referrers_sql()}")
+        columns = event_columns(self.settings.lake.buckets)
+        listed = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
+        kept = "NOT is_bad AND NOT is_too_late AND staged.rowid NOT IN (SELECT row_id FROM lost)"
+        outcome.dates |= {
+            day
+            for (day,) in connection.execute(
+                f"SELECT DISTINCT {columns['event_date']} FROM staged WHERE {kept}"
+            ).fetchall()
+        }
+        self._append(
+            connection,
+            "events",
+            f"SELECT {listed} FROM {EVENT_JOINS} WHERE {kept}",
+        )
+        connection.unregister("agents")
+
+    def _append(self, connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
+        # A relation is computed on every thread; the result of execute() on one.
+        rows = connection.sql(query).to_arrow_table()
+        if rows.num_rows or not self.lake.exists(table):
+            self.lake.append(table, fitted(rows, table))
+
+
+_TOO_LATE = (
+    "{'code': 'too_late', 'field': 'occurred_at', 'expected': 'within the lateness horizon', "
+    "'got': CAST((received_us - occurred_us) // 86400000000 AS VARCHAR) || ' days'}"
+)
+
+
+def _of(expression: str, table: str) -> str:
+    """Qualify the one column of an expression."""
+    if "(" not in expression:
+        return f"{table}.{expression}"
+    function, column = expression.rstrip(")").split("(")
+    return f"CAST({function}({table}.{column}) AS TIMESTAMPTZ)"
+
+
+def fitted(rows: pa.Table, table: str) -> pa.Table:
+    """Give rows of DuckDB the types of a table; instants and texts only change their label."""
+    return rows.cast(pa.schema([(f.name, _short(f.type)) for f in arrow_schema(table)]))
+
+
+def _short(kind: pa.DataType) -> pa.DataType:
+    """The text type that DuckDB hands out, in place of the one that Polars does."""
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_large_list(kind):
+        return pa.list_(_short(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(f.name, _short(f.type)) for f in kind])
+    return kind

@@ -1,0 +1,115 @@
+"""Quarantine: what waits and why, and how it gets another chance after a fix."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+
+from clickstream_platform.events.adapters import adapter_for, load_adapters
+from clickstream_platform.events.landing import LandedFile, open_door, sha256_of, take
+from clickstream_platform.events.ledger import Ledger, Progress
+from clickstream_platform.events.loading import refresh_events, take_out
+from clickstream_platform.lake import Lake, Refreshed
+from clickstream_platform.settings import Settings
+
+
+def quarantine_summary(lake: Lake) -> pl.DataFrame:
+    """Count what waits by source, rule and field, most first.
+
+    Returns:
+        ``source``, ``fate``, ``code``, ``field``, ``expected``, ``records``, ``last_arrived_at``.
+    """
+    return (
+        lake.scan("quarantined_events")
+        .explode("violations", empty_as_null=True, keep_nulls=True)
+        .unnest("violations")
+        .group_by("source", "fate", "code", "field", "expected")
+        .agg(records=pl.len(), last_arrived_at=pl.col("arrived_at").max())
+        .sort("records", "source", "code", descending=[True, False, False])
+        .collect()
+    )
+
+
+def quarantine_rows(
+    lake: Lake, *, source: str | None = None, code: str | None = None, limit: int = 20
+) -> pl.DataFrame:
+    """Show records that wait, youngest first, with everything that is wrong with each.
+
+    Args:
+        lake: The lake.
+        source: Of this source only.
+        code: That break this rule.
+        limit: How many.
+    """
+    rows = lake.scan("quarantined_events")
+    if source is not None:
+        rows = rows.filter(pl.col("source") == source)
+    if code is not None:
+        has_code = pl.col("violations").list.eval(pl.element().struct.field("code") == code)
+        rows = rows.filter(has_code.list.any())
+    order = ["arrived_at", "batch_id", "ordinal"]
+    return rows.sort(order, descending=[True, False, False]).head(limit).collect()
+
+
+def replay_quarantine(
+    settings: Settings,
+    *,
+    source: str | None = None,
+    code: str | None = None,
+    progress: Progress | None = None,
+) -> Refreshed:
+    """Give batches with waiting records another chance under today's adapters and rules.
+
+    Whole batches are derived anew: from their landed file where it still lies there unchanged, so
+    that a mended mapping of identifiers or format counts too; else from raw_events. What was
+    loaded stays loaded, what is sound now is loaded, the rest waits on. Doing it twice is doing
+    it once.
+
+    Returns:
+        The load; ``details`` has ``batches`` and, before and after, the records ``waiting``.
+    """
+    lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+    waiting = quarantine_rows(lake, source=source, code=code, limit=2**31)
+    chosen = sorted(set(waiting["batch_id"]))
+    ledger.set_state(chosen, "loading")
+    take_out(lake, chosen)
+    _take_again(settings, lake, ledger, chosen)
+    loaded = refresh_events(settings, again=chosen, progress=progress)
+    left = quarantine_rows(lake, source=source, code=code, limit=2**31)
+    still = left.filter(pl.col("batch_id").is_in(chosen)).height
+    return Refreshed(
+        table=loaded.table,
+        version=loaded.version,
+        rows_written=loaded.rows_written,
+        rows_read=loaded.rows_read,
+        dates=loaded.dates,
+        details={
+            **loaded.details,
+            "batches": len(chosen),
+            "waiting_before": waiting.height,
+            "waiting_after": still,
+        },
+    )
+
+
+def _take_again(settings: Settings, lake: Lake, ledger: Ledger, chosen: Sequence[str]) -> None:
+    """Take the landed files of batches anew, where they are still what they were."""
+    adapters = load_adapters(settings.definitions)
+    door = open_door(settings)
+    for row in ledger.in_state("loading"):
+        path = settings.landing / str(row["path"])
+        if row["batch_id"] not in chosen or not path.exists():
+            continue
+        if sha256_of(path) != row["sha256"]:
+            continue
+        look = path.stat()
+        file = LandedFile(
+            path=path,
+            source=str(row["source"]),
+            relative=str(row["path"]),
+            size=look.st_size,
+            mtime_ns=look.st_mtime_ns,
+        )
+        ledger.set_state([str(row["batch_id"])], "landing")
+        arrived_at = datetime.fromisoformat(str(row["arrived_at"]))
+        take(file, adapter_for(file.source, adapters), lake, ledger, door, arrived_at)

@@ -1,0 +1,65 @@
+"""Reading fields out of JSON records in DuckDB, each record parsed once."""
+
+import json
+from collections.abc import Iterable
+
+import duckdb
+
+from clickstream_platform.events.adapters import named, quoted
+
+
+def open_duckdb(*, memory_limit: str = "2GB", spill: str = "") -> duckdb.DuckDBPyConnection:
+    """Open DuckDB for one batch: in UTC, bounded, and without looking at Python's variables."""
+    connection = duckdb.connect(
+        config={
+            "memory_limit": memory_limit,
+            "temp_directory": spill,
+            "python_enable_replacements": False,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": False,
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+class Extraction:
+    """SQL that reads paths of a JSON record as text, all from one parse.
+
+    Args:
+        paths: Names joined by dots. A path below another path reads that one's text again.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self.paths = sorted(set(paths), key=lambda path: (path.count("."), path))
+        tree: dict[str, object] = {}
+        self._values: dict[str, str] = {}
+        for path in self.paths:
+            self._values[path] = self._plant(tree, path.split("."))
+        self.structure = json.dumps(tree or {"-": "VARCHAR"})
+
+    def _plant(self, tree: dict[str, object], parts: list[str]) -> str:
+        """Add a path to the structure and return the SQL that reads it."""
+        for depth, part in enumerate(parts[:-1]):
+            below = tree.setdefault(part, {})
+            if not isinstance(below, dict):
+                rest = "$" + "".join(f'."{name}"' for name in parts[depth + 1 :])
+                parent = "x." + ".".join(named(name) for name in parts[: depth + 1])
+                return f"TRY(json_extract_string({parent}, {quoted(rest)}))"
+            tree = below
+        tree[parts[-1]] = "VARCHAR"
+        return "x." + ".".join(named(name) for name in parts)
+
+    @property
+    def parsed(self) -> str:
+        """SQL for the record parsed, as ``x``; null where it is no JSON."""
+        return (
+            f"CASE WHEN read_error IS NULL THEN "
+            f"TRY(json_transform(payload, {quoted(self.structure)})) END"
+        )
+
+    @property
+    def columns(self) -> str:
+        """SQL for one text column for each path, with a leading comma."""
+        return "".join(f", {value} AS {named(path)}" for path, value in self._values.items())

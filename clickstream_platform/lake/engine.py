@@ -1,0 +1,100 @@
+"""DuckDB over the lake: a locked-down connection, and tables as views by name."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import polars as pl
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from clickstream_platform.lake.store import Lake, arrow_schema, polars_schema, stored
+from clickstream_platform.settings import LakeSettings
+
+SQL_TYPES = {
+    pl.String: "VARCHAR",
+    pl.Int64: "BIGINT",
+    pl.Int32: "INTEGER",
+    pl.Float64: "DOUBLE",
+    pl.Boolean: "BOOLEAN",
+    pl.Date: "DATE",
+    pl.Datetime: "TIMESTAMPTZ",
+    pl.Decimal: "DECIMAL(18,4)",
+}
+"""DuckDB's name of each type that contracts use outside nested columns."""
+
+
+def connect(settings: LakeSettings, *, spill: Path | None = None) -> Backend:
+    """Open DuckDB in memory, in UTC, with bounded memory and without downloads of extensions.
+
+    Args:
+        settings: Memory and threads.
+        spill: Folder for what does not fit into memory; without it, that is an error.
+    """
+    backend: Backend = ibis.duckdb.connect(
+        memory_limit=settings.memory_limit,
+        threads=settings.threads or os.cpu_count() or 1,
+        temp_directory=str(spill) if spill else "",
+        python_enable_replacements=False,
+        autoinstall_known_extensions=False,
+        autoload_known_extensions=False,
+        preserve_insertion_order=False,
+    )
+    backend.raw_sql("SET TimeZone = 'UTC'")
+    return backend
+
+
+def view(
+    backend: Backend,
+    lake: Lake,
+    table: str,
+    *,
+    files: Sequence[str] | None = None,
+    name: str | None = None,
+) -> ir.Table:
+    """Make a table of the lake, or some of its files, a view of the connection.
+
+    Args:
+        backend: Connection of `connect`.
+        lake: The lake.
+        table: Table of the catalog; empty, with its columns, where nothing was written yet.
+        files: Data files to read; all of the newest snapshot unless given.
+        name: Name of the view; the table's unless given.
+    """
+    schema = polars_schema(table)
+    read = lake.files(table) if files is None else list(files)
+    parts = stored(table).partition_by
+    if read:
+        columns = ", ".join(schema)
+        types = ", ".join(f"'{part}': {_sql_type(schema[part])}" for part in parts)
+        hive = f", hive_partitioning=true, hive_types={{{types}}}" if parts else ""
+        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in read)
+        query = f"SELECT {columns} FROM read_parquet([{listed}]{hive})"  # noqa: S608 - names and files of the catalog
+    else:
+        columns = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {n}" for n, kind in schema.items())
+        query = f"SELECT {columns} WHERE false"
+    backend.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name or table}" AS {query}')
+    return backend.table(name or table)
+
+
+def stream(rows: ir.Table, table: str) -> pa.RecordBatchReader:
+    """Read an expression batch by batch, with the columns and types of a stored table."""
+    schema = pa.schema([(field.name, _arrow_type(field.type)) for field in arrow_schema(table)])
+    batches = rows.select(schema.names).to_pyarrow_batches(chunk_size=122_880)
+    return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in batches))
+
+
+def _arrow_type(kind: pa.DataType) -> pa.DataType:
+    """The text type that DuckDB hands out, in place of the one that Polars does."""
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
+def _sql_type(kind: pl.DataType) -> str:
+    if isinstance(kind, pl.List):
+        return _sql_type(kind.inner) + "[]"  # type: ignore[arg-type]
+    if isinstance(kind, pl.Struct):
+        fields = ", ".join(f"{field.name} {_sql_type(field.dtype)}" for field in kind.fields)  # type: ignore[arg-type]
+        return f"STRUCT({fields})"
+    return SQL_TYPES[kind.base_type()]

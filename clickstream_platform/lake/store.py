@@ -1,0 +1,329 @@
+"""The lake: Delta tables by name, written atomically, read by file list, followed by version.
+
+What a derived table has consumed of the tables it is made from is written into the same commit as
+its rows (a Delta application transaction), so a crash between the two cannot be.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.tables.catalog import TABLES, StoredTable
+
+_DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
+
+Rows: TypeAlias = pl.DataFrame | pa.Table | pa.RecordBatchReader
+"""What can be written: a frame, an Arrow table, or a stream of Arrow batches."""
+
+WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
+"""Zstd 1 costs as much time as Snappy and half its bytes; row groups as DuckDB writes them."""
+
+
+class Changes(NamedTuple):
+    """What happened to a table between two versions."""
+
+    version: int
+    """Newest version, to be noted as consumed."""
+    added: list[str]
+    """Data files that were added: all new rows, and rows rewritten beside deleted ones."""
+    removed: list[str]
+    """Data files that were taken out; they exist until the next vacuum."""
+    dates: list[date]
+    """Date partitions touched either way."""
+
+
+class LakeError(ClickstreamError, LookupError):
+    """A table of the lake cannot be read or written as asked."""
+
+    def __init__(self, table: str, reason: str, *, remedy: str) -> None:
+        self.table = table
+        super().__init__(f"{table}: {reason}. {remedy}")
+
+
+class Lake:
+    """Every stored table below one folder. One writer per table, any number of readers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __repr__(self) -> str:
+        return f"Lake({str(self.folder)!r})"
+
+    # -- What there is -------------------------------------------------------------------------
+
+    def path(self, table: str) -> Path:
+        """Folder of a table, whether or not it has been written."""
+        return self.folder / stored(table).name
+
+    def exists(self, table: str) -> bool:
+        """Whether the table has been written."""
+        return (self.path(table) / "_delta_log").exists()
+
+    def version(self, table: str) -> int:
+        """Version of the newest commit; -1 before the first."""
+        return self._open(table).version() if self.exists(table) else -1
+
+    def files(self, table: str, *, dates: Iterable[date] | None = None) -> list[str]:
+        """Data files of the newest snapshot, all or those of some date partitions."""
+        if not self.exists(table):
+            return []
+        if dates is None:
+            return sorted(self._open(table).file_uris())
+        column = stored(table).date_column
+        wanted = sorted({day.isoformat() for day in dates})
+        if column is None:
+            raise LakeError(table, "has no date partition", remedy="Read it whole.")
+        if not wanted:
+            return []
+        return sorted(self._open(table).file_uris(file_pruning_predicate=[(column, "in", wanted)]))
+
+    def dates(self, table: str) -> list[date]:
+        """Date partitions that hold rows, in order."""
+        column = stored(table).date_column
+        if column is None or not self.exists(table):
+            return []
+        found = {entry[column] for entry in self._open(table).partitions()}
+        return sorted(date.fromisoformat(str(day)) for day in found)
+
+    def row_count(self, table: str) -> int:
+        """Rows of the newest snapshot, from the log alone."""
+        return self._open(table).count() if self.exists(table) else 0
+
+    def scan(self, table: str, *, dates: Iterable[date] | None = None) -> pl.LazyFrame:
+        """The newest snapshot as a Polars frame; empty with the right columns before the first."""
+        return scan_files(table, self.files(table, dates=dates))
+
+    # -- Following a table ---------------------------------------------------------------------
+
+    def consumed(self, table: str, upstream: str) -> int:
+        """Version of ``upstream`` that the newest commit of ``table`` has taken in; -1 if none."""
+        if not self.exists(table):
+            return -1
+        version = self._open(table).transaction_version(upstream)
+        return -1 if version is None else version
+
+    def upstreams(self, table: str) -> dict[str, int]:
+        """Version of every upstream that the newest commit of ``table`` has taken in, by name."""
+        if not self.exists(table):
+            return {}
+        opened = self._open(table)
+        versions = {name: opened.transaction_version(name) for name in TABLES}
+        return {name: version for name, version in versions.items() if version is not None}
+
+    def changes(self, table: str, *, since: int) -> "Changes | None":
+        """What commits after version ``since`` changed, or None if that is not known.
+
+        Compactions change nothing and are left out. Not known (before the first commit, or the
+        log or an added file is gone) means: read the whole table.
+        """
+        newest = self.version(table)
+        if since < 0 <= newest:
+            return None
+        added: set[str] = set()
+        removed: set[str] = set()
+        dates: set[date] = set()
+        for version in range(since + 1, newest + 1):
+            log = self.path(table) / "_delta_log" / f"{version:020d}.json"
+            if not log.exists():
+                return None
+            for action in map(json.loads, log.read_text().splitlines()):
+                file = action.get("add") or action.get("remove")
+                if file is None or not file["dataChange"]:
+                    continue
+                path = unquote(file["path"])
+                (added if "add" in action else removed).add(str(self.path(table) / path))
+                if found := _DATE_PART.search(path):
+                    dates.add(date.fromisoformat(found[1]))
+        removed -= added
+        added -= {file for file in added if not Path(file).exists()} & removed
+        if any(not Path(file).exists() for file in added):
+            return None
+        return Changes(newest, sorted(added), sorted(removed), sorted(dates))
+
+    # -- Writing -------------------------------------------------------------------------------
+
+    def append(
+        self,
+        table: str,
+        rows: Rows,
+        *,
+        consumed: Mapping[str, int] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> int:
+        """Add rows in one atomic commit and return its version."""
+        return self._write(table, rows, "append", None, commit(consumed, notes))
+
+    def overwrite(
+        self,
+        table: str,
+        rows: Rows,
+        *,
+        where: str | None = None,
+        consumed: Mapping[str, int] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> int:
+        """Replace the table, or the rows that match ``where``, in one atomic commit."""
+        where = where if self.exists(table) else None
+        return self._write(table, rows, "overwrite", where, commit(consumed, notes))
+
+    def overwrite_dates(
+        self,
+        table: str,
+        rows: Rows,
+        *,
+        dates: Iterable[date],
+        consumed: Mapping[str, int] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> int:
+        """Replace whole date partitions in one atomic commit; rows of other dates are refused."""
+        days = sorted(set(dates))
+        column = stored(table).date_column
+        if not days:
+            empty = pl.DataFrame(schema=polars_schema(table))
+            return self.append(table, empty, consumed=consumed, notes=notes)
+        listed = ", ".join(f"'{day.isoformat()}'" for day in days)
+        return self.overwrite(
+            table, rows, where=f"{column} in ({listed})", consumed=consumed, notes=notes
+        )
+
+    def delete(self, table: str, where: str, *, notes: Mapping[str, str] | None = None) -> int:
+        """Delete rows and return how many; the old files stay until `vacuum`."""
+        if not self.exists(table):
+            return 0
+        metrics = self._open(table).delete(
+            where, commit_properties=commit(None, notes), writer_properties=WRITER
+        )
+        return int(metrics["num_deleted_rows"] or 0)
+
+    def update(self, table: str, updates: Mapping[str, str], where: str) -> int:
+        """Set columns to SQL expressions where the predicate holds; return the rows changed."""
+        if not self.exists(table):
+            return 0
+        metrics = self._open(table).update(
+            updates=dict(updates), predicate=where, writer_properties=WRITER
+        )
+        return int(metrics["num_updated_rows"] or 0)
+
+    def compact(self, table: str) -> int:
+        """Join small files partition by partition and return how many files went away."""
+        if not self.exists(table):
+            return 0
+        metrics = self._open(table).optimize.compact(writer_properties=WRITER)
+        return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
+
+    def vacuum(self, table: str, *, keep: timedelta = timedelta(0)) -> list[str]:
+        """Remove files that the newest snapshot does not hold; time travel ends here.
+
+        Whole hours of ``keep`` spare what readers and the next refresh may still look at.
+        Without it nothing is spared, as an erasure needs.
+
+        ``full`` matters: a plain vacuum keeps files that no log names, such as those of a
+        killed writer, and with them rows that were to be erased.
+        """
+        if not self.exists(table):
+            return []
+        return self._open(table).vacuum(
+            retention_hours=keep // timedelta(hours=1),
+            enforce_retention_duration=False,
+            dry_run=False,
+            full=True,
+        )
+
+    def _open(self, table: str) -> DeltaTable:
+        try:
+            return DeltaTable(self.path(table))
+        except TableNotFoundError:
+            raise LakeError(
+                table, "has not been written yet", remedy="Run `clickstream materialize`."
+            ) from None
+
+    def _write(
+        self,
+        table: str,
+        rows: Rows,
+        mode: Literal["append", "overwrite"],
+        where: str | None,
+        properties: CommitProperties,
+    ) -> int:
+        spec = stored(table)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        data: Any = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
+        expected = arrow_schema(table)
+        if data.schema.names != expected.names:
+            strange = sorted(set(data.schema.names) ^ set(expected.names))
+            raise LakeError(
+                table,
+                f"rows to write have other columns or another order than the contract {strange}",
+                remedy="Select the columns of the contract.",
+            )
+        write_deltalake(
+            self.path(table),
+            data,
+            partition_by=list(spec.partition_by) or None,
+            mode=mode,  # type: ignore[arg-type]  # its overloads list the modes one by one
+            predicate=where,
+            commit_properties=properties,
+            writer_properties=WRITER,
+        )
+        return self._open(table).version()
+
+
+def commit(consumed: Mapping[str, int] | None, notes: Mapping[str, str] | None) -> CommitProperties:
+    """What a commit says beside its rows: versions taken in, and notes for the history."""
+    return CommitProperties(
+        custom_metadata=dict(notes or {}),
+        app_transactions=[Transaction(name, v) for name, v in (consumed or {}).items()],
+        max_commit_retries=15,
+    )
+
+
+def stored(table: str) -> StoredTable:
+    """The catalog's entry of a table.
+
+    Raises:
+        LakeError: There is no such table.
+    """
+    try:
+        return TABLES[table]
+    except KeyError:
+        raise LakeError(
+            table, "is not a table of the lake", remedy=f"Tables: {', '.join(TABLES)}."
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def polars_schema(table: str) -> dict[str, pl.DataType]:
+    """Columns and types of a table, in the order of its contract."""
+    columns = stored(table).contract.to_schema().columns
+    return {name: column.dtype.type for name, column in columns.items()}
+
+
+@lru_cache(maxsize=64)
+def arrow_schema(table: str) -> pa.Schema:
+    """Columns and types of a table as Arrow."""
+    return pl.DataFrame(schema=polars_schema(table)).to_arrow().schema
+
+
+def scan_files(table: str, files: Sequence[str]) -> pl.LazyFrame:
+    """Read data files of a table, with partition columns from their paths."""
+    schema = polars_schema(table)
+    if not files:
+        return pl.LazyFrame(schema=schema)
+    parts = {name: schema[name] for name in stored(table).partition_by}
+    return pl.scan_parquet(
+        list(files),
+        hive_partitioning=bool(parts),
+        hive_schema=parts or None,
+        missing_columns="insert",
+    ).select(pl.col(name).cast(kind) for name, kind in schema.items())

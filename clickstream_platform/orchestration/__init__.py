@@ -1,0 +1,15 @@
+"""Orchestration: the only code that knows Dagster."""
+
+import warnings
+
+# Both are weighed and wanted (docs/guide/orchestration.md); said once there, not at every start.
+warnings.filterwarnings("ignore", message=".* is currently in (beta|preview)")
+
+from clickstream_platform.orchestration.running import (  # noqa: E402 - after the filter
+    BusyError,
+    RunFailedError,
+    dagster_home,
+    materialize_all,
+)
+
+__all__ = ["BusyError", "RunFailedError", "dagster_home", "materialize_all"]

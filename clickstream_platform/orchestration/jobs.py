@@ -1,0 +1,193 @@
+"""Jobs: everything in one run, the daily close, and what people start by hand."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from clickstream_platform.orchestration.conditions import ALL_STAGES
+from clickstream_platform.orchestration.maintenance import (
+    compact_tables,
+    note_what_is_behind,
+    render_report,
+    tell_of_untold_partitions,
+)
+from clickstream_platform.orchestration.resources import Platform
+from clickstream_platform.orchestration.stages import EVENTS, REQUESTS, STAGES, Stage, Work
+from clickstream_platform.orchestration.tables import TRANSIENT, refusals, tick
+
+if TYPE_CHECKING:
+    from clickstream_platform.lake import Refreshed
+
+TICK = "ingest_tick"
+"""Job that brings everything up to date."""
+
+REQUEST_ID = re.compile(r"req_[0-9a-f]{24}")
+"""What a request identifier looks like. Run configuration is kept, and shown to everybody."""
+
+
+def stage_op(stage: Stage) -> dg.OpDefinition:
+    """Build the op that brings the tables of one stage up to date, after the one before if any."""
+
+    @dg.op(
+        name=stage.name,
+        ins={"after": dg.In(dg.Nothing)},
+        out=dg.Out(dg.Nothing),
+        pool=stage.pool,
+        retry_policy=TRANSIENT,
+        description=f"Bring {' and '.join(stage.tables)} up to date.",
+    )
+    def op(context: dg.OpExecutionContext, platform: Platform) -> None:
+        tick(context, platform, stage)
+
+    return op
+
+
+def in_order(ops: Sequence[dg.OpDefinition]) -> None:
+    """Run ops one after another, inside the definition of a job."""
+    after = ops[0]()
+    for op in ops[1:]:
+        after = op(after)
+
+
+STAGE_OPS = [stage_op(stage) for stage in STAGES]
+
+
+@dg.job(
+    name=TICK,
+    description="Take what has landed and bring every table up to date, in one run: from a file "
+    "to the CRM. Asked for by the landing sensor; `clickstream materialize` runs the same.",
+    tags=ALL_STAGES | {"dagster/priority": "10"},
+    executor_def=dg.in_process_executor,
+)
+def ingest_tick() -> None:
+    """Every stage, in order."""
+    in_order(STAGE_OPS)
+
+
+@dg.job(
+    name="daily_close",
+    description="Once a day: note what is behind and bring it up to date, as of today; join small "
+    "files and remove old ones; tell of partitions that were never told of; render the report.",
+    tags=ALL_STAGES,
+    executor_def=dg.in_process_executor,
+)
+def daily_close() -> None:
+    """Reconcile, then tidy up."""
+    in_order(
+        [
+            note_what_is_behind,
+            *STAGE_OPS,
+            tell_of_untold_partitions,
+            compact_tables,
+            render_report,
+        ]
+    )
+
+
+# -- Subject requests and replay ------------------------------------------------------------------
+
+
+class SubjectRequest(dg.Config):
+    """Which request to work on."""
+
+    request_id: str = Field(
+        description="Identifier of a registered request, such as `clickstream subject` prints. "
+        "Never a name, address or account: run configuration is kept and shown."
+    )
+
+
+class Replay(dg.Config):
+    """Which waiting records to give another chance."""
+
+    source: str | None = Field(None, description="Of this source; of all unless given.")
+    code: str | None = Field(None, description="That break this rule; all unless given.")
+
+
+def opaque(request_id: str) -> str:
+    """The identifier, if it can be one; what else was given is not repeated."""
+    if REQUEST_ID.fullmatch(request_id) is None:
+        message = (
+            "request_id: is not the identifier of a request. Register the request first, by "
+            "`clickstream subject`, and give the identifier that it prints. If it was something "
+            "of a person that was typed here, delete this run: its configuration is kept."
+        )
+        raise dg.Failure(message, allow_retries=False)
+    return request_id
+
+
+@dg.op(out=dg.Out(dg.Nothing), pool=REQUESTS.pool)
+def export_subject_data(
+    context: dg.OpExecutionContext, config: SubjectRequest, platform: Platform
+) -> None:
+    """Write the answer to an export request into the folder of exports."""
+    from clickstream_platform.privacy import export_subject
+
+    with refusals():
+        export_subject(platform.settings(), opaque(config.request_id), now=datetime.now(UTC))
+    tick(context, platform, REQUESTS)
+
+
+@dg.op(out=dg.Out(dg.Nothing), pool=EVENTS.pool)
+def erase_subject_data(
+    context: dg.OpExecutionContext, config: SubjectRequest, platform: Platform
+) -> None:
+    """Suppress the person, then erase them from every store."""
+    from clickstream_platform.privacy import erase_subject
+
+    with refusals():
+        erase_subject(platform.settings(), opaque(config.request_id), now=datetime.now(UTC))
+    tick(context, platform, REQUESTS)
+
+
+@dg.op(out=dg.Out(dg.Nothing), pool=EVENTS.pool)
+def replay_waiting_records(
+    context: dg.OpExecutionContext, config: Replay, platform: Platform
+) -> None:
+    """Derive batches with waiting records anew, under today's adapters and rules."""
+    from clickstream_platform.events import replay_quarantine
+
+    def replay(work: Work) -> "list[Refreshed]":
+        return [replay_quarantine(work.settings, source=config.source, code=config.code)]
+
+    tick(context, platform, replace(EVENTS, refresh=replay))
+
+
+@dg.job(
+    description="Answer a person who asks for their data: a zip of JSON, CSV and a summary.",
+    executor_def=dg.in_process_executor,
+)
+def subject_export() -> None:
+    """Export, then mirror the register."""
+    export_subject_data()
+
+
+@dg.job(
+    description="Erase a person: suppression first, then every store, then proof. What others' "
+    "rows say differently without the person is brought up to date in the same run.",
+    tags=ALL_STAGES | {"dagster/priority": "20"},
+    executor_def=dg.in_process_executor,
+)
+def subject_erase() -> None:
+    """Erase, mirror the register, then every stage after events."""
+    after = erase_subject_data()
+    for op in STAGE_OPS[2:]:
+        after = op(after)
+
+
+@dg.job(
+    name="replay_quarantine",
+    description="Give waiting records another chance after a rule or a mapping was mended, and "
+    "bring every table up to date.",
+    tags=ALL_STAGES,
+    executor_def=dg.in_process_executor,
+)
+def replay_quarantine_job() -> None:
+    """Replay, then the stages after events."""
+    after = replay_waiting_records()
+    for op in STAGE_OPS[2:]:
+        after = op(after)

@@ -1,0 +1,103 @@
+"""Running everything without a daemon, into the same history that the UI shows."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.orchestration.processes import PROCESS, at_work, this_process
+from clickstream_platform.orchestration.stages import Progress, collected, told
+from clickstream_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from clickstream_platform.lake import Refreshed
+
+INSTANCE_FILE = "dagster.yaml"
+"""How Dagster is set up; lies at the root of the repository, and beside this file in a wheel."""
+
+
+class RunFailedError(ClickstreamError, RuntimeError):
+    """A run that was started here failed."""
+
+    def __init__(self, run_id: str, stage: str, reason: str) -> None:
+        self.run_id, self.stage = run_id, stage
+        super().__init__(f"{stage}: {reason} (run {run_id[:8]} in the Dagster UI has the log)")
+
+
+class BusyError(ClickstreamError, RuntimeError):
+    """Another run brings everything up to date already."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"run {run_id[:8]} is at work already and brings everything up to date. Wait for it, "
+            "or end it in the Dagster UI."
+        )
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Folder of Dagster's own storage for one data folder, made ready.
+
+    Its `dagster.yaml` is copied there once, and yours from then on.
+    """
+    home = settings.state / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    target = home / INSTANCE_FILE
+    if not target.exists():
+        beside = Path(__file__).with_name(INSTANCE_FILE)
+        root = Path(__file__).parents[2] / INSTANCE_FILE
+        shutil.copyfile(beside if beside.exists() else root, target)
+    return home
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Open Dagster's storage of one data folder."""
+    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
+        yield instance
+
+
+def materialize_all(settings: Settings, *, progress: Progress | None = None) -> "list[Refreshed]":
+    """Bring every table up to date, in order, in this process, as a run that the UI shows.
+
+    Needs no daemon, and minds one: while a run that does the same is at work, this is refused.
+
+    Args:
+        settings: Whose data.
+        progress: Told of long work.
+
+    Returns:
+        What each stage did, in order.
+
+    Raises:
+        BusyError: A run that does the same is at work.
+        RunFailedError: A stage failed; later stages did not run, earlier ones stand.
+    """
+    from clickstream_platform.orchestration.definitions import definitions
+    from clickstream_platform.orchestration.jobs import TICK
+    from clickstream_platform.orchestration.resources import Platform
+
+    job = definitions.resolve_job_def(TICK)
+    with opened(settings) as instance, told(progress), collected() as refreshed:
+        if busy := at_work(instance):
+            raise BusyError(busy)
+        result = job.execute_in_process(
+            instance=instance,
+            resources={"platform": Platform(data=str(settings.data))},
+            tags={PROCESS: this_process()},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+    if not result.success:
+        event = next((e for e in result.all_events if e.is_step_failure), None)
+        stage = event.step_key if event and event.step_key else "run"
+        error = event.step_failure_data.error if event else None
+        while error and error.cause:
+            error = error.cause
+        reason = error.message.strip() if error else "it was ended"
+        raise RunFailedError(result.run_id, stage, reason)
+    return refreshed

@@ -1,0 +1,103 @@
+"""Sensors: what has landed, what automation asks for, and an alarm about quarantine."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from clickstream_platform.orchestration.jobs import ingest_tick
+from clickstream_platform.orchestration.processes import at_work
+from clickstream_platform.orchestration.resources import Platform
+from clickstream_platform.orchestration.watches import quarantine_evaluation
+
+WAITING = "clickstream/waiting"
+"""Tag of a tick: digest of what waited when it was asked for."""
+
+MAX_COUNTED = 12
+"""Attempts that are counted; later ones wait as long as the last of these."""
+
+FIRST_PAUSE = timedelta(seconds=10)
+"""Pause after the first failed attempt at the same files; doubles with each."""
+
+
+@dg.sensor(
+    name="landing",
+    job=ingest_tick,
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for one run when files have landed, or a run that took some was cut off.",
+)
+def landing(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.RunRequest | dg.SkipReason:
+    """Compare what has landed with what the ledger has committed.
+
+    There is no cursor to lose: attempts at the same files are counted by the tag of their runs.
+    Each has a run key of its own, so that a failed run is asked for again, ever less often, and a
+    daemon that dies in between asks for the same one.
+    """
+    from clickstream_platform.events import Ledger, pending_files
+
+    settings = platform.settings()
+    files = pending_files(settings)
+    unfinished = Ledger(settings.state).in_state("landed", "loading")
+    if not files and not unfinished:
+        return dg.SkipReason("Nothing waits.")
+    if busy := at_work(context.instance):
+        return dg.SkipReason(f"Run {busy} is at work; what waits is taken after it.")
+    digest = _digest(
+        [f"{file.relative} {file.size} {file.mtime_ns}" for file in files]
+        + [str(row["batch_id"]) for row in unfinished]
+    )
+    earlier = context.instance.get_run_records(
+        dg.RunsFilter(tags={WAITING: digest}), limit=MAX_COUNTED
+    )
+    if earlier:
+        pause = FIRST_PAUSE * 2 ** (len(earlier) - 1)
+        waited = datetime.now(UTC) - earlier[0].create_timestamp.astimezone(UTC)
+        if waited < pause:
+            return dg.SkipReason(
+                f"{len(earlier)} runs of the same files have failed; the next is tried in "
+                f"{(pause - waited).total_seconds():,.0f} s. See why in the last of them."
+            )
+    key = f"{digest}:{earlier[0].dagster_run.run_id if earlier else 'first'}"
+    return dg.RunRequest(run_key=key, tags={WAITING: digest})
+
+
+def _digest(waiting: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(waiting).encode()).hexdigest()[:16]
+
+
+@dg.sensor(
+    name="quarantine_alarm",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails the check quarantine_share as soon as a source sends too much that is "
+    "refused, and passes it when that is over; says which source, and how to look.",
+)
+def quarantine_alarm(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+    """Add up the ledger; report when what alarms has changed."""
+    evaluation = quarantine_evaluation(platform.settings(), now=datetime.now(UTC))
+    alarming = str(evaluation.metadata["alarming_sources"].value)
+    if alarming != (context.cursor or "none"):
+        context.instance.report_runless_asset_event(evaluation)
+    words = (
+        "Few records wait in quarantine."
+        if evaluation.passed
+        else f"Too many records of {alarming} wait in quarantine: `clickstream quarantine list`."
+    )
+    return dg.SensorResult(skip_reason=words, cursor=alarming)
+
+
+automation = dg.AutomationConditionSensorDefinition(
+    "automation",
+    target=dg.AssetSelection.all(),
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=15,
+    use_user_code_server=True,  # its conditions look into the lake
+    description="Asks for tables that are behind the tables before them.",
+)
+
+sensors = [landing, quarantine_alarm, automation]
+"""All sensors."""

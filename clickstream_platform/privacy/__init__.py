@@ -1,0 +1,78 @@
+"""Privacy: minimisation before disk, pseudonyms, suppression, keys and subject requests."""
+
+from clickstream_platform.privacy.audit import AuditError
+from clickstream_platform.privacy.certificate import (
+    Certificate,
+    CertificateError,
+    read_certificate,
+    verify_certificate,
+)
+from clickstream_platform.privacy.erasure import (
+    ApprovalNeededError,
+    ErasesPeople,
+    ResidueError,
+    erase_subject,
+)
+from clickstream_platform.privacy.export import export_subject
+from clickstream_platform.privacy.identifiers import Namespace, canonical, surrogates
+from clickstream_platform.privacy.keys import (
+    MASTER_VARIABLE,
+    Keys,
+    KeyUnavailableError,
+    SealedDataError,
+)
+from clickstream_platform.privacy.minimisation import (
+    QueryKeys,
+    find_personal,
+    scrub_payloads,
+    scrub_texts,
+    scrub_urls,
+    truncate_ips,
+)
+from clickstream_platform.privacy.requests import (
+    Register,
+    RequestBusyError,
+    RequestError,
+    SubjectRequest,
+    register_request,
+)
+from clickstream_platform.privacy.residual import ScannerBlindError, scan_residue
+from clickstream_platform.privacy.suppression import Suppression, SuppressionUnavailableError
+from clickstream_platform.privacy.vault import Vault, VaultUnavailableError
+
+__all__ = [
+    "MASTER_VARIABLE",
+    "ApprovalNeededError",
+    "AuditError",
+    "Certificate",
+    "CertificateError",
+    "ErasesPeople",
+    "KeyUnavailableError",
+    "Keys",
+    "Namespace",
+    "QueryKeys",
+    "Register",
+    "RequestBusyError",
+    "RequestError",
+    "ResidueError",
+    "ScannerBlindError",
+    "SealedDataError",
+    "SubjectRequest",
+    "Suppression",
+    "SuppressionUnavailableError",
+    "Vault",
+    "VaultUnavailableError",
+    "canonical",
+    "erase_subject",
+    "export_subject",
+    "find_personal",
+    "read_certificate",
+    "register_request",
+    "scan_residue",
+    "scrub_payloads",
+    "scrub_texts",
+    "scrub_urls",
+    "surrogates",
+    "truncate_ips",
+    "verify_certificate",
+]

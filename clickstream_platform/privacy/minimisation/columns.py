@@ -1,0 +1,148 @@
+"""Scrubbing whole columns: most rows are passed by one search, the rest are scrubbed singly."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import polars as pl
+
+from clickstream_platform.privacy.minimisation.keyed import truncated_ip
+from clickstream_platform.privacy.minimisation.scrubber import QueryKeys, Scrubber
+from clickstream_platform.privacy.minimisation.suspicion import suspicious_rows
+
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_BARE = r'[^\s{}\[\],:"]+'
+_MEMBER = rf"(?s:{_TEXT}\s*:\s*(?:{_TEXT}|\[(?:{_TEXT}|[^\"\[\]{{}}])*\]|{_BARE})|{_TEXT}|{_BARE})"
+"""A key of a record with its value or flat list of values, or an element of another list."""
+
+
+def scrub_payloads(
+    payloads: pl.Series, *, query_keys: QueryKeys = "detect", allowed: Collection[str] = ()
+) -> pl.Series:
+    """Mask what is personal in records, each a JSON object as text.
+
+    Texts at any depth are scrubbed, URLs by the rules of `scrub_urls`, and so are numbers whose
+    key announces a telephone or card number. Keys stay, unless one is itself an e-mail address.
+    Rows in which nothing is found come back byte for byte, and of others all that was clean.
+
+    Args:
+        payloads: Records; null stays null. What is not JSON is scrubbed as text.
+        query_keys: See `scrub_urls`.
+        allowed: See `scrub_urls`.
+    """
+    scrubber = Scrubber(query_keys=query_keys, allowed=allowed)
+    return _scrubbed(payloads, scrubber, lambda rows: _scrubbed_records(rows, scrubber))
+
+
+def scrub_urls(
+    urls: pl.Series, *, query_keys: QueryKeys = "detect", allowed: Collection[str] = ()
+) -> pl.Series:
+    """Mask what is personal in URLs: user names, path segments, query and fragment values.
+
+    Args:
+        urls: URLs, absolute or not; null stays null.
+        query_keys: ``detect`` judges each query key and value; ``allow`` first drops every key
+            but campaign parameters (``utm_`` and click identifiers) and ``allowed``.
+        allowed: Query keys that ``allow`` keeps, in any case.
+    """
+    scrubber = Scrubber(query_keys=query_keys, allowed=allowed)
+    return _scrubbed(urls, scrubber, lambda rows: [scrubber.text(row).text for row in rows])
+
+
+def scrub_texts(texts: pl.Series) -> pl.Series:
+    """Mask what is personal in free texts, such as page titles and search terms; null stays."""
+    scrubber = Scrubber()
+    return _scrubbed(texts, scrubber, lambda rows: [scrubber.text(row).text for row in rows])
+
+
+def find_personal(texts: pl.Series) -> pl.DataFrame:
+    """List which rows hold which kinds of personal values; the values are not told.
+
+    Args:
+        texts: Texts, URLs or records.
+
+    Returns:
+        ``row`` (position in ``texts``, from 0), ``kind``. Grain: row, kind; ordered by both.
+    """
+    scrubber = Scrubber()
+    rows = suspicious_rows(texts)
+    kinds = [sorted(scrubber.payload(text).kinds) for text in texts.gather(rows)]
+    return (
+        pl.DataFrame({"row": rows, "kind": pl.Series(kinds, dtype=pl.List(pl.String))})
+        .cast({"row": pl.Int64})
+        .explode("kind")
+        .drop_nulls("kind")
+        .sort("row", "kind")
+    )
+
+
+def truncate_ips(addresses: pl.Series) -> pl.Series:
+    """Cut IPv4 addresses to /24 and IPv6 addresses to /48; what is neither becomes null.
+
+    An IPv4 address in IPv6 clothing (``::ffff:203.0.113.7``) is cut as IPv4.
+    """
+    texts = addresses.drop_nulls().unique().to_list()
+    return _mapped(addresses, texts, [truncated_ip(text) for text in texts])
+
+
+def _scrubbed(
+    texts: pl.Series, scrubber: Scrubber, scrub: Callable[[pl.Series], Sequence[str]]
+) -> pl.Series:
+    """Scrub the suspicious rows, each distinct text once; the others stay where they are."""
+    if texts.dtype == pl.Null or texts.is_empty():
+        return texts
+    rows = suspicious_rows(texts)
+    if not scrubber.keeps_all_keys:
+        rows = texts.str.contains(r"[?#=]|%3[dD]").arg_true().append(rows).unique().sort()
+    if rows.is_empty():
+        return texts
+    suspects = texts.gather(rows)
+    distinct = suspects.unique()
+    return texts.clone().scatter(rows, _mapped(suspects, distinct.to_list(), scrub(distinct)))
+
+
+def _scrubbed_records(records: pl.Series, scrubber: Scrubber) -> list[str]:
+    """Scrub the suspicious members of records; a record that has none is scrubbed as a whole."""
+    if not scrubber.keeps_all_keys:
+        return [scrubber.payload(record).text for record in records]
+    members = (
+        pl.DataFrame({"record": records})
+        .with_row_index("row")
+        .with_columns(member=pl.col("record").str.extract_all(_MEMBER))
+        .explode("member")
+    )
+    distinct = members["member"].drop_nulls().unique()
+    suspects = distinct.gather(suspicious_rows(distinct))
+    scrubbed = {member: scrubber.payload(member).text for member in suspects}
+    by_row = (
+        members.filter(pl.col("member").is_in(suspects.implode()))
+        .group_by("row")
+        .agg(pl.col("member").unique())
+    )
+    found = dict(by_row.iter_rows())
+    return [
+        _replaced(record, found.get(row, []), scrubbed) or scrubber.payload(record).text
+        for row, record in enumerate(records)
+    ]
+
+
+def _replaced(record: str, members: Sequence[str], scrubbed: Mapping[str, str]) -> str | None:
+    """The record with its suspicious members scrubbed; None if they do not stand for it.
+
+    A member without quotes may occur inside another one, and a record without suspicious members
+    owes its place here to how they stand together.
+    """
+    if not members or not all(member.startswith('"') for member in members):
+        return None
+    for member in members:
+        record = record.replace(member, scrubbed[member])
+    return record
+
+
+def _mapped(texts: pl.Series, old: list[str], new: Sequence[str | None]) -> pl.Series:
+    if not old:
+        return texts
+    return texts.replace_strict(
+        pl.Series(old, dtype=pl.String),
+        pl.Series(new, dtype=pl.String),
+        default=None,
+        return_dtype=pl.String,
+    )

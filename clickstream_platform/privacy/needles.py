@@ -1,0 +1,182 @@
+"""Finding a person in text: every way in which an identifier may be written, and where it ends.
+
+An identifier that could hardly stand for anything else (an address, a UUID, a long mix of letters
+and digits) is found wherever it stands, plain or encoded. A short or plain one (`123`, `ann`)
+stands for much else; it counts only in the fields that hold identifiers.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import quote, quote_plus
+
+import polars as pl
+
+from clickstream_platform.privacy.identifiers import canonical
+
+ERASED = "[erased]"
+"""What stands where an identifier stood, in text that stays."""
+
+SHORTEST = 8
+"""Characters below which an identifier is never found outside its fields."""
+
+LONG_NUMBER = 12
+"""Digits from which a number is an identifier rather than a price, an amount or a second."""
+
+LONG_NAME = 16
+"""Characters from which letters alone are an identifier rather than a word."""
+
+_DIGITS = re.compile(r"\d")
+_PLAIN = re.compile(rb"[0-9A-Za-z]")
+_ESCAPE_BEFORE = re.compile(rb"(?:%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtbf])$")
+_MAIL_BEFORE = re.compile(rb"[0-9A-Za-z._+-]$")
+_MAIL_AFTER = re.compile(rb"[0-9A-Za-z-]|\.[0-9A-Za-z]")
+_LONGEST_ESCAPE = 6
+
+
+def is_distinctive(identifier: str) -> bool:
+    """Whether an identifier may be searched for in any text, for nothing else reads like it."""
+    text = canonical(identifier)
+    if "@" in text:
+        return True
+    if text.isdigit():
+        return len(text) >= LONG_NUMBER
+    has_digit = _DIGITS.search(text) is not None
+    return len(text) >= (SHORTEST if has_digit else LONG_NAME)
+
+
+class Needles:
+    """What to look for of one person.
+
+    Args:
+        identifiers: As the person, or the vault, writes them; plain ones are left to the fields.
+        tokens: Pseudonyms and surrogates, which are found anywhere.
+    """
+
+    def __init__(self, identifiers: Iterable[str], tokens: Iterable[str] = ()) -> None:
+        distinctive = sorted({each for each in identifiers if is_distinctive(each)})
+        mails = _written([each for each in distinctive if "@" in each])
+        others = _written([each for each in distinctive if "@" not in each])
+        hidden = {form for each in distinctive for form in (*_based(each), *_hashed(each))}
+        hidden |= set(tokens)
+        self.forms = sorted({form.decode("latin-1") for form in mails | others} | hidden)
+        self._searches = [
+            _Search(mails, is_mail=True),
+            _Search(others, is_mail=False),
+            _Search({form.encode() for form in hidden}, is_mail=False, is_bounded=False),
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self.forms)
+
+    def __repr__(self) -> str:
+        return f"Needles({len(self.forms)} forms)"
+
+    @property
+    def texts(self) -> list[str]:
+        """Forms as text rather than as bytes read as Latin-1."""
+        return [form.encode("latin-1").decode("utf-8", "replace") for form in self.forms]
+
+    def may_hold(self, texts: pl.Series) -> pl.Series:
+        """Tell of each text (bytes read as Latin-1) whether it may hold one; fast, never misses."""
+        if not self.forms:
+            return pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(texts))
+        return texts.str.contains_any(self.forms, ascii_case_insensitive=True)
+
+    def is_within(self, content: bytes) -> bool:
+        """Whether a long text holds one; asks the quick question first."""
+        return bool(self.may_hold(pl.Series([content.decode("latin-1")])).any()) and self.is_in(
+            content
+        )
+
+    def is_in(self, record: bytes) -> bool:
+        """Whether a record holds one, as a whole and not as a part of something longer."""
+        return any(search.spans(record) for search in self._searches)
+
+    def redacted(self, text: bytes) -> bytes:
+        """Write `ERASED` in place of each."""
+        for search in self._searches:
+            for start, end in reversed(search.spans(text)):
+                text = text[:start] + ERASED.encode() + text[end:]
+        return text
+
+
+class _Search:
+    """One pattern of many forms, longest first, with what may not stand around a match."""
+
+    def __init__(self, forms: set[bytes], *, is_mail: bool, is_bounded: bool = True) -> None:
+        listed = sorted(forms, key=lambda form: (-len(form), form))
+        pattern = b"|".join(map(re.escape, listed))
+        self._pattern = re.compile(pattern, re.IGNORECASE if is_mail else 0) if listed else None
+        self._is_mail = is_mail
+        self._is_bounded = is_bounded
+
+    def spans(self, text: bytes) -> list[tuple[int, int]]:
+        if self._pattern is None:
+            return []
+        return [
+            match.span()
+            for match in self._pattern.finditer(text)
+            if not self._is_bounded or self._stands_alone(text, *match.span())
+        ]
+
+    def _stands_alone(self, text: bytes, start: int, end: int) -> bool:
+        before = text[max(0, start - _LONGEST_ESCAPE) : start]
+        after = text[end : end + 2]
+        if self._is_mail:
+            is_cut = _MAIL_BEFORE.search(before) is not None
+            goes_on = _MAIL_AFTER.match(after) is not None
+        else:
+            is_cut = _PLAIN.match(before[-1:]) is not None
+            goes_on = _PLAIN.match(after) is not None
+        return not goes_on and (not is_cut or _ESCAPE_BEFORE.search(before) is not None)
+
+
+def spellings(identifier: str) -> set[str]:
+    """The same identifier as people and systems write it: case of addresses, Unicode forms."""
+    texts = {identifier, identifier.strip(), canonical(identifier)}
+    texts |= {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
+    if "@" in identifier:
+        texts |= {form for text in texts for form in (text.lower(), text.upper(), text.title())}
+    return {text for text in texts if text}
+
+
+def _written(identifiers: Iterable[str]) -> set[bytes]:
+    """Spellings as bytes: plain, escaped for JSON, percent-encoded once and twice."""
+    forms: set[str] = set()
+    for text in {spelling for each in identifiers for spelling in spellings(each)}:
+        once = {quote(text, safe=""), quote(text, safe="@"), quote_plus(text)}
+        forms |= {text, json.dumps(text)[1:-1], text.replace("/", "\\/"), *once}
+        forms |= {quote(form, safe="") for form in once} | {form.lower() for form in once}
+    return {form.encode("utf-8", "surrogatepass") for form in forms}
+
+
+def _based(identifier: str) -> set[str]:
+    """What stays the same of an identifier in base64, whatever stands before and after it."""
+    found: set[str] = set()
+    for text in {identifier, canonical(identifier)}:
+        content = text.encode("utf-8", "surrogatepass")
+        for offset in range(3):
+            whole = base64.b64encode(b"\0" * offset + content).decode()
+            # Characters that carry bits of a neighbour are left out at both ends.
+            start = (offset * 8 + 5) // 6
+            end = (offset + len(content)) * 8 // 6
+            if end - start >= LONG_NUMBER - 2:
+                found |= {whole[start:end], whole[start:end].translate(_URL_SAFE)}
+    return found
+
+
+_URL_SAFE = str.maketrans("+/", "-_")
+
+
+def _hashed(identifier: str) -> set[str]:
+    """Digests by which other systems know an identifier; they are personal data too."""
+    texts = {identifier, identifier.strip(), canonical(identifier), canonical(identifier).lower()}
+    return {
+        hashlib.new(name, text.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+        for text in texts
+        for name in ("md5", "sha1", "sha256")
+    }

@@ -1,0 +1,207 @@
+"""Records of landed files, and what an erasure makes of each: it stays, goes, or is unlinked."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from clickstream_platform.privacy.declared import Declared
+from clickstream_platform.privacy.identifiers import canonical
+from clickstream_platform.privacy.needles import Needles, is_distinctive
+from clickstream_platform.privacy.subjects import Subject
+
+TextKind = Literal["lines", "csv"]
+
+LONGEST_RECORD = 100
+"""Lines that one quoted CSV record may span; beyond, a stray quote is to blame."""
+
+Values = Mapping[str, list[str]]
+"""What the fields of a record hold, in canonical form, by namespace."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a text file."""
+
+    content: bytes
+    """Its bytes, with the line end."""
+    ordinal: int | None
+    """Its number in the file, as ingestion counts; None for a header or an empty line."""
+
+
+def split_records(lines: Iterable[bytes], kind: TextKind, form: Declared) -> Iterator[Record]:
+    """Group the lines of a file into numbered records, as ingestion does."""
+    heading = 0
+    if kind == "csv":
+        heading = form.skip_lines if form.columns else 1
+    ordinal = 0
+    for number, content in enumerate(_joined(lines, kind, form)):
+        if number < heading or not content.rstrip(b"\r\n"):
+            yield Record(content, None)
+        else:
+            yield Record(content, ordinal)
+            ordinal += 1
+
+
+def _joined(lines: Iterable[bytes], kind: TextKind, form: Declared) -> Iterator[bytes]:
+    """Join lines that a quoted line break belongs to."""
+    if kind != "csv" or not form.quote:
+        yield from lines
+        return
+    held: list[bytes] = []
+    quotes = 0
+    for line in lines:
+        held.append(line)
+        quotes += line.count(form.quote.encode())
+        if quotes % 2 == 0:
+            yield b"".join(held)
+            held, quotes = [], 0
+        elif len(held) > LONGEST_RECORD:
+            yield from held
+            held, quotes = [], 0
+    yield from held
+
+
+@dataclass
+class Verdicts:
+    """Decides about records for one person and one source.
+
+    Args:
+        subject: The person.
+        form: What the source declares.
+        needles: The person in text.
+        header: Names of columns, for CSV.
+    """
+
+    subject: Subject
+    form: Declared
+    needles: Needles
+    header: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._own: dict[str, set[str]] = {"visitor": set(), "user": set()}
+        for namespace, raw in self.subject.identifiers:
+            self._own[namespace].add(canonical(raw))
+        self._shared = {canonical(raw) for raw in self.subject.shared_identifiers}
+        self._aliases = {each.raw: each.alias for each in self.subject.replacements if each.raw}
+        plain = [raw for ids in self._own.values() for raw in ids if not is_distinctive(raw)]
+        leaves = {re.escape(path.rsplit(".", 1)[-1]) for _, path in self.form.fields}
+        self._torn = (
+            re.compile(
+                rf'"(?:{"|".join(sorted(leaves))})"\s*:\s*"?(?:{"|".join(map(re.escape, plain))})'
+                r'(?:["\s,}\]]|$)'
+            )
+            if plain and leaves
+            else None
+        )
+
+    @property
+    def texts(self) -> list[str]:
+        """Texts one of which a record holds if its fields hold the person or a shared visitor."""
+        return sorted({*self._own["visitor"], *self._own["user"], *self._shared})
+
+    def of_text(self, content: bytes) -> bytes | None:
+        """What a record of a text file becomes; None if it goes."""
+        text = content.decode("utf-8", "surrogateescape")
+        values = self._read(text)
+        if values is None:
+            is_named = self._torn is not None and self._torn.search(text) is not None
+            return None if is_named or self.needles.is_in(content) else content
+        verdict = self.of_values(values)
+        if verdict == "erase":
+            return None
+        if verdict == "unlink":
+            return self.needles.redacted(self._renamed(text).encode("utf-8", "surrogateescape"))
+        if not self.needles.is_in(content):
+            return content
+        is_anybodys = any(values.values())
+        return self.needles.redacted(content) if is_anybodys else None
+
+    def of_values(self, values: Values) -> Literal["erase", "unlink", "keep"]:
+        """Decide by the identifiers that a record's fields hold."""
+        users, visitors = set(values["user"]), set(values["visitor"])
+        if users & self._own["user"]:
+            return "erase"
+        if visitors & self._own["visitor"]:
+            return "unlink" if users else "erase"
+        return "unlink" if visitors & self._shared and not users else "keep"
+
+    def is_visitor(self, value: str) -> bool:
+        """Whether a value is a visitor that has another name where its record stays."""
+        return canonical(value) in self._aliases
+
+    def unlinked(self, value: str) -> str:
+        """Name that a visitor's records go by once nothing leads from them to the person."""
+        return self._aliases[canonical(value)]
+
+    def _read(self, text: str) -> dict[str, list[str]] | None:
+        """Identifiers in the declared fields; None where the record cannot be read."""
+        if self.header:
+            cells = dict(zip(self.header, self._cells(text), strict=False))
+            return {
+                space: [
+                    known for p in self.form.paths(space) if (known := canonical(cells.get(p, "")))
+                ]
+                for space in ("visitor", "user")
+            }
+        record = read_object(text)
+        return None if record is None else fields_of(record, self.form)
+
+    def _cells(self, text: str) -> list[str]:
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=self.form.delimiter,
+            quotechar=self.form.quote or None,
+            quoting=csv.QUOTE_MINIMAL if self.form.quote else csv.QUOTE_NONE,
+        )
+        return next(reader, [])
+
+    def _renamed(self, text: str) -> str:
+        if self.header:
+            named = self.form.paths("visitor")
+            cells = [
+                self.unlinked(cell) if name in named and self.is_visitor(cell) else cell
+                for name, cell in zip(self.header, self._cells(text), strict=False)
+            ]
+            written = io.StringIO(newline="")
+            csv.writer(
+                written,
+                delimiter=self.form.delimiter,
+                quotechar=self.form.quote or None,
+                quoting=csv.QUOTE_MINIMAL if self.form.quote else csv.QUOTE_NONE,
+                lineterminator=text[len(text.rstrip("\r\n")) :],
+            ).writerow(cells)
+            return written.getvalue()
+        for path in self.form.paths("visitor"):
+            leaf = re.escape(json.dumps(path.rsplit(".", 1)[-1]))
+            text = re.sub(rf'({leaf}\s*:\s*)("(?:[^"\\]|\\.)*"|[^,}}\s]+)', self._rename, text)
+        return text
+
+    def _rename(self, match: re.Match[str]) -> str:
+        value = match[2]
+        raw = str(json.loads(value)) if value.startswith('"') else value
+        return f'{match[1]}"{self.unlinked(raw)}"' if self.is_visitor(raw) else match[0]
+
+
+def read_object(text: str) -> dict[str, object] | None:
+    """Read a JSON object, its numbers as the digits that stand there; None if it is none."""
+    try:
+        record = json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def fields_of(record: Mapping[str, object], form: Declared) -> dict[str, list[str]]:
+    """Canonical identifiers in the declared fields of a record."""
+    found: dict[str, list[str]] = {"visitor": [], "user": []}
+    for namespace, path in form.fields:
+        value: object = record
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, str) and (text := canonical(value)):
+            found[namespace].append(text)
+    return found

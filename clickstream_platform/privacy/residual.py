@@ -1,0 +1,449 @@
+"""The residual scan: whether anything of a person is left, asked without the eraser's help.
+
+It shares no code with the erasure: it builds every form of every identifier itself, reads every
+file below the data folder whatever a catalog says, and looks twice, at typed values and at bytes.
+Before each scan it must find canaries that it planted in every kind of file and encoding;
+a scanner that misses one is blind, and its silence worth nothing.
+"""
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import re
+import secrets
+import shutil
+import sqlite3
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import quote
+
+import duckdb
+import polars as pl
+import pyarrow.parquet as pq
+
+from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.privacy.declared import declared
+from clickstream_platform.settings import Settings
+
+_BLOCK = 2**24
+_OVERLAP = 2**12
+_SHORTEST, _LONG_NUMBER, _LONG_NAME = 8, 12, 16
+_ENDINGS = re.compile(r"(\.(gz|csv|tsv|ndjson|jsonl|json|log|txt|parquet|zip|db|html))+$")
+_INTEGERS = {pl.Int64, pl.Int32, pl.UInt64, pl.UInt32, pl.Int16, pl.UInt16, pl.Int8, pl.UInt8}
+
+
+class ScannerBlindError(ClickstreamError, RuntimeError):
+    """The residual scan missed canaries that it planted itself."""
+
+    def __init__(self, planted: int, found: int) -> None:
+        super().__init__(
+            f"Residual scan: found {found} of {planted} planted canaries, so it cannot prove that "
+            "nothing is left. Report this; the request stays open until the scanner sees again."
+        )
+
+
+@dataclass(frozen=True)
+class Residue:
+    """What is left of a person."""
+
+    by_store: dict[str, int]
+    """Findings by store: a table of the lake, or a folder."""
+    files: int
+    """Files that were read."""
+
+    @property
+    def total(self) -> int:
+        """All findings."""
+        return sum(self.by_store.values())
+
+
+def scan_residue(
+    settings: Settings, identifiers: Sequence[tuple[str, str]], tokens: Sequence[str]
+) -> Residue:
+    """Look for a person in every file below the data folder.
+
+    Args:
+        settings: Where everything lies.
+        identifiers: Namespace and raw identifier.
+        tokens: Pseudonyms.
+    """
+    _prove_sight(settings)
+    scanner = _Scanner(settings.data, Sought.of(identifiers, tokens))
+    found = scanner.scan()
+    found.update(_scan_fields(settings, identifiers))
+    counts = {store: number for store, number in sorted(found.items()) if number}
+    return Residue(counts, scanner.files)
+
+
+# -- What is sought --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sought:
+    """Every form of a person, for each way of looking."""
+
+    bounded: tuple[str, ...]
+    """Forms that count where they stand alone."""
+    anywhere: tuple[str, ...]
+    """Forms so long and random that they count anywhere."""
+    numbers: tuple[int, ...]
+    """Surrogates."""
+
+    @staticmethod
+    def of(identifiers: Sequence[tuple[str, str]], tokens: Sequence[str]) -> "Sought":
+        """Build the forms of identifiers and pseudonyms."""
+        plain = {raw for _, raw in identifiers if _stands_for_itself(raw)}
+        bounded = {form for raw in plain for form in _plain_forms(raw)}
+        anywhere = {form for raw in plain for form in (*_base64_forms(raw), *_digests(raw))}
+        digits = [match[1] for token in tokens if (match := _TOKEN.match(token))]
+        numbers = [int(part[:15], 16) for part in digits]
+        anywhere |= {part[:15] for part in digits} | {str(n) for n in numbers if n > 10**11}
+        return Sought(tuple(sorted(bounded)), tuple(sorted(anywhere)), tuple(numbers))
+
+    def count(self, text: str) -> int:
+        """Count findings in a text of bytes read as Latin-1."""
+        found = 0
+        for form in self.anywhere:
+            found += text.count(form)
+        for form in self.bounded:
+            found += sum(_stands_alone(text, *m.span()) for m in _pattern(form).finditer(text))
+        return found
+
+    @property
+    def forms(self) -> list[str]:
+        """All forms, for a quick look."""
+        return [*self.bounded, *self.anywhere]
+
+
+_TOKEN = re.compile(r"p[vu]_([0-9a-f]{32})$")
+_ESCAPES = re.compile(r"(?:%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtbf])$")
+
+
+@lru_cache(maxsize=4096)
+def _pattern(form: str) -> re.Pattern[str]:
+    is_mail = "@" in form or "%40" in form.lower() or "%2540" in form or "\\u0040" in form
+    return re.compile(re.escape(form), re.IGNORECASE if is_mail else 0)
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    """Whether a form is not the middle of a longer word; in an address, of a longer address."""
+    lead, tail = text[max(0, start - 6) : start], text[end : end + 2]
+    is_mail = re.search(r"@|%(?:25)?40", text[start:end]) is not None
+    inner = r"[0-9A-Za-z._+-]$" if is_mail else r"[0-9A-Za-z]$"
+    outer = r"[0-9A-Za-z-]|\.[0-9A-Za-z]" if is_mail else r"[0-9A-Za-z]"
+    if re.match(outer, tail):
+        return False
+    return not re.search(inner, lead) or _ESCAPES.search(lead) is not None
+
+
+def _stands_for_itself(raw: str) -> bool:
+    """Whether nothing but the identifier reads like it; others are sought in fields alone."""
+    text = unicodedata.normalize("NFKC", raw).strip()
+    if "@" in text:
+        return True
+    if text.isdigit():
+        return len(text) >= _LONG_NUMBER
+    return len(text) >= (_SHORTEST if any(map(str.isdigit, text)) else _LONG_NAME)
+
+
+def _plain_forms(raw: str) -> Iterator[str]:
+    texts = {raw, raw.strip(), raw.lower(), raw.strip().lower(), raw.casefold(), raw.upper()}
+    for form in ("NFC", "NFD", "NFKC"):
+        texts |= {unicodedata.normalize(form, text) for text in list(texts)}
+    for text in texts:
+        once = quote(text, safe="")
+        for written in (text, once, once.lower(), quote(once, safe=""), json.dumps(text)[1:-1]):
+            yield written.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _base64_forms(raw: str) -> Iterator[str]:
+    for text in {raw, raw.strip(), raw.strip().lower()}:
+        content = text.encode("utf-8", "surrogatepass")
+        for shift in range(3):
+            cut = content[(3 - shift) % 3 :]
+            whole = base64.b64encode(cut[: len(cut) // 3 * 3]).decode()
+            if len(whole) >= _LONG_NUMBER - 2:
+                yield whole
+                yield whole.replace("+", "-").replace("/", "_")
+
+
+def _digests(raw: str) -> Iterator[str]:
+    for text in {raw, raw.strip(), raw.lower(), raw.strip().lower()}:
+        content = text.encode("utf-8", "surrogatepass")
+        for name in ("md5", "sha1", "sha256"):
+            yield hashlib.new(name, content, usedforsecurity=False).hexdigest()
+
+
+# -- Looking ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Scanner:
+    root: Path
+    sought: Sought
+    files: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+
+    def scan(self) -> Counter[str]:
+        """Read every file below the root; count findings by store."""
+        tables: dict[str, list[Path]] = {}
+        for path in sorted(self.root.rglob("*")):
+            if not path.is_file():
+                continue
+            self.files += 1
+            store = self._store(path)
+            self._add(store, self.sought.count(_ENDINGS.sub("", str(path.relative_to(self.root)))))
+            with suppress(FileNotFoundError):  # a log of a database, gone since
+                if path.suffix == ".parquet":
+                    tables.setdefault(store, []).append(path)
+                self._scan_file(store, path)
+        for store, paths in tables.items():
+            for path in paths:
+                self._add(store, self._typed(path))
+        return +self.found
+
+    def _store(self, path: Path) -> str:
+        parts = path.relative_to(self.root).parts
+        is_divided = parts[0] in {"lake", "state"} and len(parts[1:]) > 1
+        return "/".join(parts[: 2 if is_divided else 1])
+
+    def _add(self, store: str, number: int) -> None:
+        self.found[store] += number
+
+    def _scan_file(self, store: str, path: Path) -> None:
+        with path.open("rb") as file:
+            head = file.read(16)
+        self._add(store, self._bytes(_raw_blocks(path)))
+        if head[:2] == b"\x1f\x8b":
+            self._add(store, self._bytes(_inflated_blocks(path)))
+        elif head[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    self._add(store, self._bytes(iter([archive.read(name)])))
+        elif head == b"SQLite format 3\0":
+            self._add(store, self._sqlite(path))
+        elif head[8:12] == b"DUCK":
+            self._add(store, self._duckdb(path))
+        elif head[:4] == b"PAR1" and path.suffix != ".parquet":
+            self._add(store, self._typed(path))
+
+    def _bytes(self, blocks: Iterator[bytes]) -> int:
+        """Findings in bytes, also across the borders of blocks."""
+        found, rest = 0, ""
+        for block in blocks:
+            text = rest + block.decode("latin-1")
+            if self._quick(text):
+                found += self.sought.count(text) - (self.sought.count(rest) if rest else 0)
+            rest = text[-_OVERLAP:]
+        return found
+
+    def _quick(self, text: str) -> bool:
+        forms = self.sought.forms
+        if not forms:
+            return False
+        return bool(pl.Series([text]).str.contains_any(forms, ascii_case_insensitive=True).any())
+
+    def _typed(self, path: Path) -> int:
+        """Findings in the values of a Parquet file, nested ones as JSON."""
+        found = 0
+        file = pq.ParquetFile(path)
+        for batch in file.iter_batches(batch_size=200_000):
+            found += self._frame(pl.DataFrame(pl.from_arrow(batch)))
+        return found
+
+    def _frame(self, frame: pl.DataFrame) -> int:
+        found = 0
+        for column in frame.iter_columns():
+            if column.dtype in _INTEGERS:
+                found += int(column.is_in(list(self.sought.numbers)).sum())
+            elif column.dtype.is_nested():
+                nested = column.to_frame("v").select(pl.struct("v").struct.json_encode())
+                found += self._texts(nested.to_series())
+            elif column.dtype == pl.Binary:
+                found += sum(self._value(value) for value in column)
+            elif column.dtype == pl.String:
+                found += self._texts(column)
+        return found
+
+    def _texts(self, column: pl.Series) -> int:
+        forms = [form.encode("latin-1").decode("utf-8", "replace") for form in self.sought.forms]
+        if not forms:
+            return 0
+        hits = column.filter(column.str.contains_any(forms, ascii_case_insensitive=True))
+        return sum(self.sought.count(text.encode().decode("latin-1")) for text in hits)
+
+    def _sqlite(self, path: Path) -> int:
+        found = 0
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            for (name,) in names.fetchall():
+                for row in database.execute(f'SELECT * FROM "{name}"'):  # noqa: S608 - names of the file itself
+                    found += sum(self._value(value) for value in row)
+        return found
+
+    def _value(self, value: object) -> int:
+        if isinstance(value, int):
+            return int(value in self.sought.numbers)
+        if isinstance(value, str):
+            return self.sought.count(value.encode("utf-8", "surrogatepass").decode("latin-1"))
+        return self.sought.count(value.decode("latin-1")) if isinstance(value, bytes) else 0
+
+    def _duckdb(self, path: Path) -> int:
+        found = 0
+        with duckdb.connect(str(path), read_only=True) as database:
+            for (name,) in database.execute(
+                'SELECT format(\'"{}"."{}"\', schema_name, table_name) FROM duckdb_tables()'
+            ).fetchall():
+                reader = database.execute(f"SELECT * FROM {name}").fetch_record_batch(100_000)  # noqa: S608 - names of the file itself
+                for batch in reader:
+                    found += self._frame(pl.DataFrame(pl.from_arrow(batch)))
+        return found
+
+
+def _raw_blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+def _inflated_blocks(path: Path) -> Iterator[bytes]:
+    stream = zlib.decompressobj(wbits=31)
+    for block in _raw_blocks(path):
+        data = block
+        while data:
+            try:
+                yield stream.decompress(data)
+            except zlib.error:
+                return
+            data = stream.unused_data
+            if stream.eof:
+                stream = zlib.decompressobj(wbits=31)
+
+
+# -- Plain identifiers, in the fields that hold them -----------------------------------------------
+
+
+def _scan_fields(settings: Settings, identifiers: Sequence[tuple[str, str]]) -> Counter[str]:
+    """Find short and plain identifiers in the fields of landed records that hold identifiers."""
+    found: Counter[str] = Counter()
+    plain = {
+        space: {raw.strip() for kind, raw in identifiers if kind == space}
+        - {raw.strip() for _, raw in identifiers if _stands_for_itself(raw)}
+        for space in ("visitor", "user")
+    }
+    if not any(plain.values()) or not settings.landing.exists():
+        return found
+    for path in sorted(settings.landing.rglob("*")):
+        if path.is_file():
+            found["landing"] += _fields_in(settings, path, plain)
+    return found
+
+
+def _fields_in(settings: Settings, path: Path, plain: dict[str, set[str]]) -> int:
+    form = declared(settings, path.relative_to(settings.landing).parts[0])
+    with path.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1"
+    found = 0
+    for space, wanted in plain.items():
+        for field_path in form.paths(space) if wanted else ():
+            if is_parquet:
+                rows = pl.read_parquet(path)
+                if field_path in rows.columns:
+                    found += int(rows[field_path].cast(pl.String).is_in(list(wanted)).sum())
+                continue
+            leaf = re.escape(field_path.rsplit(".", 1)[-1])
+            ids = "|".join(map(re.escape, sorted(wanted)))
+            pattern = re.compile(rf'"{leaf}"\s*:\s*"?\s*(?:{ids})\s*(?:["\s,}}\]]|$)')
+            text = b"".join(_plain_blocks(path)).decode("utf-8", "replace")
+            found += len(pattern.findall(text))
+            if {".csv", ".tsv"} & set(path.suffixes):
+                found += _cells(text, form.delimiter, field_path, wanted)
+    return found
+
+
+def _cells(text: str, delimiter: str, column: str, wanted: set[str]) -> int:
+    rows = pl.read_csv(
+        io.StringIO(text),
+        separator=delimiter,
+        infer_schema=False,
+        truncate_ragged_lines=True,
+        ignore_errors=True,
+    )
+    return int(rows[column].str.strip_chars().is_in(list(wanted)).sum()) if column in rows else 0
+
+
+def _plain_blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        is_zipped = file.read(2) == b"\x1f\x8b"
+    return _inflated_blocks(path) if is_zipped else _raw_blocks(path)
+
+
+# -- Canaries --------------------------------------------------------------------------------------
+
+
+def _prove_sight(settings: Settings) -> None:
+    """Plant a made-up person in every kind of file, and demand that each is found."""
+    bird = f"canary-{secrets.token_hex(8)}@example.com"
+    token = f"pv_{secrets.token_hex(16)}"
+    folder = settings.state / f"canaries-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        planted = _plant(folder, bird, token)
+        sought = Sought.of([("user", bird)], [token])
+        seen = 0
+        for place in planted:
+            seen += bool(_Scanner(place, sought).scan())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if seen < len(planted):
+        raise ScannerBlindError(len(planted), seen)
+
+
+def _plant(folder: Path, bird: str, token: str) -> list[Path]:
+    """One folder for each way in which a person may lie somewhere."""
+    based = base64.b64encode(f'{{"mail":"{bird}"}}'.encode()).decode()
+    written = {
+        "plain": bird.upper(),
+        "percent": quote(bird, safe=""),
+        "percent-twice": quote(quote(bird, safe=""), safe=""),
+        "base64": based,
+        "md5": hashlib.md5(bird.encode(), usedforsecurity=False).hexdigest(),
+        "sha256": hashlib.sha256(bird.encode()).hexdigest(),
+        "token": token,
+        "surrogate": f"s_{int(token[3:18], 16)}_7",
+    }
+    for name, text in written.items():
+        _file(folder, f"gz-{name}", "x.ndjson.gz").write_bytes(
+            gzip.compress(f'{{"u":"http://example.com/?m={text}"}}\n'.encode())
+        )
+    values = pl.DataFrame(
+        {"n": [int(token[3:18], 16)], "t": [f"a {bird} b"], "s": [[{"got": bird}]]}
+    )
+    for name in values.columns:
+        values.select(name).write_parquet(
+            _file(folder, f"parquet-{name}", "x.parquet"), statistics=False, compression="zstd"
+        )
+    with zipfile.ZipFile(_file(folder, "zip", "x.zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.json", json.dumps({"mail": bird}))
+    with closing(sqlite3.connect(_file(folder, "sqlite", "x.db"))) as database:
+        database.execute("CREATE TABLE t (v)")
+        database.execute("INSERT INTO t VALUES (?)", (int(token[3:18], 16),))
+        database.commit()
+    with duckdb.connect(str(_file(folder, "duckdb", "x.duckdb"))) as database:
+        database.execute("CREATE TABLE t AS SELECT ? AS v FROM range(200)", [bird])
+    _file(folder, "name", f"{bird}.txt").write_text("x")
+    return sorted(folder.iterdir())
+
+
+def _file(folder: Path, place: str, name: str) -> Path:
+    (folder / place).mkdir()
+    return folder / place / name

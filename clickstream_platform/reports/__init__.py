@@ -1,0 +1,18 @@
+"""Pictures: the report page, and small images for the orchestrator."""
+
+from clickstream_platform.reports.images import (
+    channels_png,
+    events_by_day_png,
+    segments_png,
+    sessions_by_day_png,
+)
+from clickstream_platform.reports.page import REPORT, write_report
+
+__all__ = [
+    "REPORT",
+    "channels_png",
+    "events_by_day_png",
+    "segments_png",
+    "sessions_by_day_png",
+    "write_report",
+]

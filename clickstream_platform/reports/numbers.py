@@ -1,0 +1,71 @@
+"""How figures are written for people."""
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+NOTHING = "n/a"
+"""What stands in place of an absent value."""
+
+
+def count(value: float) -> str:
+    """A whole number with separators: 12,345."""
+    return f"{value:,.0f}"
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """A share of 0 to 1 as a percentage: 12.3 %."""
+    return NOTHING if value is None else f"{value * 100:,.{digits}f} %"
+
+
+def short_count(value: float) -> str:
+    """A whole number short enough for a headline: 12,345 or 1.23 M."""
+    return f"{value / 1e6:,.2f} M" if value >= 1e6 else count(value)  # noqa: PLR2004 - a million
+
+
+def money(value: float) -> str:
+    """An amount: with two decimals while they matter."""
+    return f"{value:,.2f}" if abs(value) < 1_000 else f"{value:,.0f}"  # noqa: PLR2004 - a thousand
+
+
+def duration(seconds: float) -> str:
+    """A duration in the two units that matter: 3 min 12 s."""
+    whole = timedelta(seconds=round(seconds))
+    days, rest = whole.days, whole.seconds
+    hours, minutes, left = rest // 3600, rest // 60 % 60, rest % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (left, "s")]
+    first = next((place for place, (number, _) in enumerate(parts) if number), 3)
+    return (
+        " ".join(f"{number} {unit}" for number, unit in parts[first : first + 2] if number) or "0 s"
+    )
+
+
+def day(value: date) -> str:
+    """A date in words: 3 March 2026."""
+    return f"{value.day} {value:%B %Y}"
+
+
+def instant(value: datetime, zone: ZoneInfo) -> str:
+    """A moment in the reporting time zone, to the minute."""
+    return f"{value.astimezone(zone):%Y-%m-%d %H:%M}"
+
+
+def cell(column: str, value: object, zone: ZoneInfo) -> str:
+    """One value of a table, written by what its type and its column's name promise."""
+    match value:
+        case None:
+            text = NOTHING
+        case bool():
+            text = "yes" if value else "no"
+        case datetime():
+            text = instant(value, zone)
+        case timedelta():
+            text = duration(max(0.0, value.total_seconds()))
+        case float() if column.endswith(("_rate", "_share")):
+            text = share(value)
+        case float():
+            text = f"{value:,.2f}" if column == "revenue" else f"{value:,.1f}"
+        case int():
+            text = count(value)
+        case _:
+            text = str(value)
+    return text

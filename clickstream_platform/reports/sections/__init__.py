@@ -1,0 +1,20 @@
+"""What the report says: one function per section, figures in, pictures with their words out."""
+
+from clickstream_platform.reports.sections.marketing import channels, funnel, segments
+from clickstream_platform.reports.sections.parts import Card, Section, Subject
+from clickstream_platform.reports.sections.quality import consent, quality
+from clickstream_platform.reports.sections.traffic import cards, traffic, visits
+
+__all__ = [
+    "Card",
+    "Section",
+    "Subject",
+    "cards",
+    "channels",
+    "consent",
+    "funnel",
+    "quality",
+    "segments",
+    "traffic",
+    "visits",
+]

@@ -1,0 +1,124 @@
+"""How far the figures can be trusted, and what people agreed to."""
+
+import polars as pl
+
+from clickstream_platform.reports import numbers, pictures
+from clickstream_platform.reports.sections.parts import (
+    NO_RECORDS,
+    NO_SESSIONS,
+    Figure,
+    Section,
+    Subject,
+    figure,
+    share_of,
+    total,
+)
+
+
+def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
+    """What became of every record, what was wrong with it, and how punctual sources are."""
+    reasons, freshness = (
+        subject.figures.frame("quarantine_reasons"),
+        subject.figures.frame("freshness"),
+    )
+    late = subject.frame("late_by_day")
+    received, loaded = total(ledger["received"]), total(ledger["loaded"])
+    aged = freshness.select(
+        "source",
+        "events",
+        "newest_event_at",
+        age=pl.lit(subject.now) - pl.col("newest_event_at"),
+        late_share="late_share",
+        duplicates="duplicates",
+        conflicts="conflicts",
+        repaired="repaired",
+    )
+    return Section(
+        id="quality",
+        title="Data quality",
+        lead="Every record that is received has one fate: received = loaded + quarantined + "
+        "duplicate + suppressed + too late.",
+        figures=[
+            figure(
+                "ledger",
+                "What became of every record",
+                pictures.ledger(ledger),
+                takeaway=f"{numbers.count(loaded)} of {numbers.count(received)} records "
+                f"({numbers.share(share_of(loaded, received))}) are in the tables.",
+                table=subject.table(ledger),
+                is_open=True,
+                is_wide=True,
+                empty=NO_RECORDS if received == 0 else "",
+            ),
+            figure(
+                "quarantine-reasons",
+                "Why records wait in quarantine",
+                pictures.quarantine_reasons(reasons),
+                takeaway="A record may break several rules; `clickstream quarantine show` lists "
+                "them, and a replay takes them in after a fix.",
+                table=subject.table(reasons, {"code": "Rule"}),
+                empty="Nothing waits in quarantine: every record kept the rules."
+                if reasons.is_empty()
+                else "",
+            ),
+            figure(
+                "late",
+                "Late events by day of arrival",
+                pictures.late_by_day(late),
+                takeaway="They are in the tables under the day they happened.",
+                table=subject.table(late),
+                empty="No event of this period was late." if late.is_empty() else "",
+            ),
+            Figure(
+                id="freshness",
+                title="How fresh each source is",
+                takeaway="Age of the newest event; what came late, twice, or under the "
+                "identifier of another event.",
+                table=subject.table(aged),
+                empty=NO_RECORDS if freshness.is_empty() else "",
+                is_wide=True,
+            ),
+        ],
+    )
+
+
+def consent(subject: Subject) -> Section:
+    """What people agreed to, and what was sent to whom on that ground."""
+    frame, syncs = subject.frame("consent"), subject.figures.frame("syncs")
+    answers = frame.pivot("answer", index="purpose", values="sessions").fill_null(0)
+    return Section(
+        id="consent",
+        title="Consent and syncs",
+        lead="Consent is read from each session's last event; unknown counts as no. It is asked "
+        "again when a record is about to be sent.",
+        figures=[
+            figure(
+                "consent-coverage",
+                "Consent of sessions",
+                pictures.consent(frame),
+                takeaway=_consent_words(frame),
+                table=subject.table(answers),
+                is_open=True,
+                empty=NO_SESSIONS if frame.is_empty() else "",
+            ),
+            Figure(
+                id="syncs",
+                title="Sent to the CRM",
+                takeaway="Withheld: no consent, or on the suppression list.",
+                table=subject.table(syncs),
+                empty="Nothing was sent yet: `clickstream materialize` syncs segments to the "
+                "outbox, or to the CRM of the settings."
+                if syncs.is_empty()
+                else "",
+            ),
+        ],
+    )
+
+
+def _consent_words(frame: pl.DataFrame) -> str:
+    parts = []
+    for purpose in frame["purpose"].unique(maintain_order=True):
+        answers = frame.filter(pl.col("purpose") == purpose)
+        granted = total(answers.filter(pl.col("answer") == "granted")["sessions"])
+        parts.append(f"{purpose} {numbers.share(share_of(granted, total(answers['sessions'])))}")
+    return f"Granted: {', '.join(parts)}." if parts else ""

@@ -1,0 +1,210 @@
+"""Engagement scores: how much each person has done, worth half as much with every half-life."""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+import polars as pl
+from ibis import _
+
+from clickstream_platform.errors import ParameterError
+from clickstream_platform.lake import Lake, Refreshed, connect, scan_files, stream, view
+from clickstream_platform.settings import Settings
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+CONSENTS = ("consent_analytics", "consent_marketing", "consent_personalization")
+"""Consent of a person, one column for each purpose."""
+
+
+def microseconds(at: ir.TimestampValue) -> ir.IntegerValue:
+    """An instant as whole microseconds since 1970-01-01 UTC, equal on every engine.
+
+    The second is cut off before it is counted, because engines round it differently; its
+    fraction is read from text, because Spark has no other way to it.
+    """
+    return at.truncate("s").epoch_seconds() * 1_000_000 + at.strftime("%f").cast("int64")
+
+
+def engagement_scores(sessions: ir.Table, *, half_life: timedelta, buckets: int = 16) -> ir.Table:
+    """Add up what each person's sessions are worth at the end of the last one.
+
+    A session that ended an age ``a`` before the person's last one counts its points times
+    ``2 ** -(a / half_life)``. The score does not depend on the order or the batches in which
+    sessions became known, and time alone does not change it (see `score_at`).
+
+    Args:
+        sessions: One row per session, as in `clickstream_platform.tables.sessions.Sessions`.
+            Sessions of bots do not count; who has no other is left out.
+        half_life: Age at which a session is worth half of one that ends now.
+        buckets: Number of partitions; a person is in ``person_key % buckets``.
+
+    Returns:
+        One row per person, as in `clickstream_platform.tables.segments.EngagementScores`.
+    """
+    half_life_us = whole_microseconds(half_life)
+    counted = (
+        sessions.filter(~_.is_bot)
+        .mutate(ended_us=microseconds(_.ended_at))
+        .select(
+            "person_key",
+            "person_id",
+            "session_key",
+            "started_at",
+            "ended_at",
+            "ended_us",
+            "engagement_points",
+            "conversions",
+            *CONSENTS,
+        )
+    )
+    # One session is last even if two end together: consent must come out of one row.
+    newest_first = ibis.window(
+        group_by="person_key", order_by=[ibis.desc("ended_us"), ibis.desc("session_key")]
+    )
+    ranked = counted.mutate(
+        rank=ibis.row_number().over(newest_first),
+        age_us=counted.ended_us.max().over(ibis.window(group_by="person_key")) - counted.ended_us,
+    )
+    is_last = ranked["rank"] == 0
+    return (
+        ranked.group_by("person_key")
+        .agg(
+            person_id=_.person_id.max(),
+            anchored_at=_.ended_at.max(),
+            score=(ranked.engagement_points * halvings(ranked.age_us, half_life_us)).sum(),
+            sessions=ranked.count(),
+            first_seen_at=_.started_at.min(),
+            conversions=ranked.conversions.sum().cast("int64"),
+            **{name: ranked[name].any(where=is_last) for name in CONSENTS},
+        )
+        .mutate(bucket=(_.person_key % buckets).cast("int32"))
+        .select(
+            "person_key",
+            "person_id",
+            "bucket",
+            "anchored_at",
+            "score",
+            "sessions",
+            "first_seen_at",
+            "conversions",
+            *CONSENTS,
+        )
+    )
+
+
+def score_at(
+    score: ir.FloatingValue,
+    anchored_at: ir.TimestampValue,
+    *,
+    now: datetime,
+    half_life: timedelta,
+) -> ir.FloatingValue:
+    """The score as of a later moment: it halves with every half-life since ``anchored_at``.
+
+    A moment before ``anchored_at`` gives the score itself, not a larger one.
+    """
+    now_us = (now - EPOCH) // MICROSECOND
+    age_us = ibis.greatest(ibis.literal(0, "int64"), now_us - microseconds(anchored_at))
+    return score * halvings(age_us, whole_microseconds(half_life))
+
+
+def halvings(age_us: ir.IntegerValue, half_life_us: int) -> ir.FloatingValue:
+    """The share that is left after an age."""
+    exponent = age_us.cast("float64") / ibis.literal(-float(half_life_us), "float64")
+    return ibis.literal(2.0, "float64") ** exponent
+
+
+def whole_microseconds(half_life: timedelta) -> int:
+    """A half-life in microseconds.
+
+    Raises:
+        ParameterError: It is not longer than zero.
+    """
+    if half_life <= timedelta(0):
+        name = "half_life"
+        raise ParameterError(name, half_life, "must be longer than zero", instead="timedelta(7)")
+    return half_life // MICROSECOND
+
+
+def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Refreshed:
+    """Bring `engagement_scores` up to date with `sessions`, in one commit.
+
+    Only persons with a session in a file that came or went are computed again, and only their
+    buckets are rewritten. A person without sessions left loses the row. Another half-life or
+    number of buckets recomputes everything.
+
+    Args:
+        lake: The lake; reads ``sessions``, writes ``engagement_scores``.
+        settings: Half-life and buckets.
+        full: Recompute every person.
+    """
+    half_life = timedelta(days=settings.engagement.half_life_days)
+    buckets = settings.lake.buckets
+    policy = _policy(half_life, buckets)
+    unchanged = Refreshed(table="engagement_scores", version=lake.version("engagement_scores"))
+    version = lake.version("sessions")
+    if version < 0:
+        return unchanged
+    touched = None
+    if not full and lake.consumed("engagement_scores", "policy") == policy:
+        changes = lake.changes("sessions", since=lake.consumed("engagement_scores", "sessions"))
+        if changes is not None:
+            version, touched = changes.version, _persons(changes.added, changes.removed)
+            if touched is not None and touched.is_empty():
+                return unchanged
+
+    spill = settings.state / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    backend = connect(settings.lake, spill=spill)
+    try:
+        sessions = view(backend, lake, "sessions")
+        where = None
+        if touched is not None:
+            persons = backend.create_table("touched", touched, temp=True)
+            sessions = sessions.semi_join(persons, "person_key")
+        scores = engagement_scores(sessions, half_life=half_life, buckets=buckets)
+        rows = computed = backend.create_table("computed", scores, temp=True)
+        if touched is not None:
+            parts = (touched["person_key"] % buckets).unique().sort().to_list()
+            where = f"bucket in ({', '.join(map(str, parts))})"
+            kept = view(backend, lake, "engagement_scores").filter(_.bucket.isin(parts))
+            rows = kept.anti_join(persons, "person_key").union(computed)
+        committed = lake.overwrite(
+            "engagement_scores",
+            stream(rows.order_by("bucket", "person_key"), "engagement_scores"),
+            where=where,
+            consumed={"sessions": version, "policy": policy},
+        )
+        return Refreshed(
+            table="engagement_scores",
+            version=committed,
+            rows_written=_count(computed),
+            rows_read=_count(sessions),
+            is_full=touched is None,
+            details={"persons": lake.row_count("engagement_scores")},
+        )
+    finally:
+        backend.disconnect()
+
+
+def _count(rows: ir.Table) -> int:
+    return int(rows.count().to_pyarrow().as_py())
+
+
+def _persons(added: Iterable[str], removed: Iterable[str]) -> pl.DataFrame | None:
+    """Persons with a session in the files, or None if a file that went is no longer there."""
+    files = [*added, *removed]
+    if not all(Path(file).exists() for file in files):
+        return None
+    return scan_files("sessions", files).select("person_key").unique().collect()
+
+
+def _policy(half_life: timedelta, buckets: int) -> int:
+    """The settings as a number, to be noted in the commit like a version."""
+    text = f"{half_life // MICROSECOND} {buckets}"
+    return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)

@@ -1,0 +1,182 @@
+"""Who matches which segment at one moment: rules compiled to one query over the lake's tables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import reduce
+from operator import and_, or_
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+
+from clickstream_platform.lake import polars_schema
+from clickstream_platform.segments.engagement import EPOCH, MICROSECOND, microseconds, score_at
+from clickstream_platform.segments.rules import Bounds, Rule, Segment, Test
+
+IN_SESSION_EVENTS = frozenset({"event_name"})
+"""Columns of an event for which `events` itself need not be read."""
+
+
+def segment_matches(
+    tables: Mapping[str, ir.Table],
+    segments: Sequence[Segment],
+    *,
+    now: datetime,
+    half_life: timedelta,
+) -> ir.Table:
+    """Tell of each person which segments they match at a moment.
+
+    Nothing that happened after ``now`` counts, nor do sessions of bots.
+    Windows of days include both of their ends. A person without consent to a segment's purpose
+    does not match it; consent that is not known counts as none.
+
+    Args:
+        tables: By name, as stored: ``engagement_scores`` (everybody who can match),
+            ``sessions``, ``session_events``, and ``events``, which is read only for rules about
+            more than the name of an event.
+        segments: Segments to evaluate; names are the columns of the result.
+        now: The moment.
+        half_life: Half-life of the engagement score.
+
+    Returns:
+        ``person_key``, ``person_id`` and a boolean, never null, for each segment. Grain:
+        person_key; persons who match none are left out.
+    """
+    leaves = _distinct(rule for segment in segments for rule in segment.rule.activities())
+    now = now.astimezone(UTC)
+    scores = tables["engagement_scores"]
+    people = scores.mutate(
+        current_score=score_at(scores.score, scores.anchored_at, now=now, half_life=half_life)
+    )
+    for table in ("sessions", "events"):
+        rules = {name: rule for name, rule in leaves.items() if rule.counted == table}
+        if rules:
+            rows = _sessions if table == "sessions" else _events
+            figures = _figures(rows(tables, [*rules.values()], now), rules, now)
+            people = people.left_join(figures, "person_key").drop("person_key_right")
+    names = {_key(rule): name for name, rule in leaves.items()}
+    matched = people.select(
+        "person_key",
+        "person_id",
+        **{
+            segment.name: _holds(segment.rule, people, names)
+            & people[f"consent_{segment.purpose}"].fill_null(False)  # noqa: FBT003 - ibis has no keyword
+            for segment in segments
+        },
+    )
+    return matched.filter(reduce(or_, (matched[segment.name] for segment in segments)))
+
+
+def _key(rule: Rule) -> str:
+    """Equal for conditions that count the same rows, however often they must be there."""
+    tests = sorted(rule.tests.items(), key=lambda item: item[0])
+    return repr((rule.counted, tests, rule.within_days, rule.before_days, [*rule.total]))
+
+
+def _distinct(rules: Iterable[Rule]) -> dict[str, Rule]:
+    """One rule of each that count the same, by the name of the column for its figure."""
+    by_key = {_key(rule): rule for rule in rules}
+    return {f"figure_{number}": rule for number, rule in enumerate(by_key.values())}
+
+
+def _sessions(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: datetime) -> ir.Table:
+    """Sessions of persons."""
+    return _in_time(tables["sessions"].filter(~_.is_bot), rules, now)
+
+
+def _events(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: datetime) -> ir.Table:
+    """Events in sessions of persons, with the columns that the rules need."""
+    of_persons = tables["sessions"].filter(~_.is_bot)
+    rows = _in_time(tables["session_events"], rules, now).semi_join(of_persons, "session_key")
+    needed = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
+    if not needed:
+        return rows
+    details = _in_time(tables["events"], rules, now).select("event_key", *sorted(needed))
+    return rows.select("event_key", "person_key", "event_name", "occurred_us").left_join(
+        details, "event_key"
+    )
+
+
+def _in_time(rows: ir.Table, rules: Sequence[Rule], now: datetime) -> ir.Table:
+    """Rows that any of the rules can count, by date: whole partitions are left unread."""
+    column = next(name for name in rows.columns if name in {"session_date", "event_date"})
+    longest = [rule.within_days for rule in rules]
+    kept = rows.filter(rows[column] <= ibis.literal(now.date()))
+    if any(days is None for days in longest):
+        return kept
+    oldest = (now - timedelta(days=max(days for days in longest if days))).date()
+    return kept.filter(kept[column] >= ibis.literal(oldest))
+
+
+def _figures(rows: ir.Table, rules: Mapping[str, Rule], now: datetime) -> ir.Table:
+    """Count, or add up, what each rule is about. Grain: person_key."""
+    at_us = rows.occurred_us if "occurred_us" in rows.columns else microseconds(rows.started_at)
+    rows = rows.mutate(at_us=at_us)
+    tests = {name: _is_counted(rows, rule, now) for name, rule in rules.items()}
+    rows = rows.mutate(**{f"is_{name}": test for name, test in tests.items()})
+    figures = {}
+    for name, rule in rules.items():
+        counts = rows[f"is_{name}"]
+        if rule.total:
+            column = rows[next(iter(rule.total))]  # money adds up exactly before it is a float
+            figures[name] = column.sum(where=counts).cast("float64")
+        else:
+            figures[name] = counts.cast("int64").sum().cast("float64")
+    return rows.group_by("person_key").agg(**figures)
+
+
+def _is_counted(rows: ir.Table, rule: Rule, now: datetime) -> ir.BooleanValue:
+    """Whether a row is one that the rule is about."""
+    now_us = (now - EPOCH) // MICROSECOND
+    newest = now_us - _us(rule.before_days or 0)
+    tests = [rows.at_us <= ibis.literal(newest, "int64")]
+    if rule.within_days:
+        tests.append(rows.at_us >= ibis.literal(now_us - _us(rule.within_days), "int64"))
+    tests += [
+        _is_as(rows[name], str(rule.counted), name, test) for name, test in rule.tests.items()
+    ]
+    return reduce(and_, tests)
+
+
+def _us(days: float) -> int:
+    return timedelta(days=days) // MICROSECOND
+
+
+def _is_as(column: ir.Value, table: str, name: str, test: Test) -> ir.BooleanValue:
+    """Whether a column has the value asked for; an empty one has not."""
+    if polars_schema(table)[name].is_numeric():
+        column = column.cast("float64")
+    if isinstance(test, Bounds):
+        found = _within(column, test)
+    else:
+        values = test if isinstance(test, tuple) else (test,)
+        found = column.isin([float(v) if _is_number(v) else v for v in values])
+    return found.fill_null(False)  # noqa: FBT003 - ibis has no keyword
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _within(figure: ir.NumericValue, bounds: Bounds) -> ir.BooleanValue:
+    tests = []
+    if bounds.min is not None:
+        tests.append(figure >= ibis.literal(bounds.min, "float64"))
+    if bounds.max is not None:
+        tests.append(figure <= ibis.literal(bounds.max, "float64"))
+    return reduce(and_, tests)
+
+
+def _holds(rule: Rule, people: ir.Table, names: Mapping[str, str]) -> ir.BooleanValue:
+    """Whether a rule holds of a person."""
+    if rule.score:
+        return _within(people.current_score, rule.score)
+    if rule.negated is not None:
+        return ~_holds(rule.negated, people, names)
+    if rule.parts:
+        return reduce(
+            and_ if rule.all else or_, (_holds(part, people, names) for part in rule.parts)
+        )
+    figure = people[names[_key(rule)]].fill_null(0.0)
+    bounds = next(iter(rule.total.values()), None) or rule.count or Bounds(min=1)
+    return ~_within(figure, bounds) if rule.is_absence else _within(figure, bounds)

@@ -1,0 +1,333 @@
+"""Rules of segments: small trees of conditions, read from TOML, with a text in plain words."""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeAlias
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.lake import polars_schema
+
+SHIPPED = Path(__file__).parent / "definitions"
+"""Folder of the segments that come with the platform."""
+
+PERSONAL = frozenset(
+    {"ip_address", "person_id", "person_key", "user_id", "user_key", "visitor_id", "visitor_key"}
+)
+"""Columns that no rule may name: a segment is what people do, never a list of people."""
+
+HEAD = ("name", "description", "owner", "purpose", "expires")
+"""Keys of a definition beside its rule."""
+
+
+class Section(BaseModel):
+    """A part of a definition; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Bounds(Section):
+    """A range of numbers; both ends belong to it."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.min is None and self.max is None:
+            message = "needs min, max or both"
+            raise ValueError(message)
+        if self.min is not None and self.max is not None and self.min > self.max:
+            message = "min is larger than max"
+            raise ValueError(message)
+        return self
+
+
+Scalar: TypeAlias = str | bool | int | float
+"""One value of a column."""
+
+
+def _read_test(value: object) -> "Test":
+    """Read what a column is compared with, keeping texts, truths and numbers apart."""
+    if isinstance(value, (str, bool, int, float)):
+        return value
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(v, (str, bool, int, float)) for v in value)
+    ):
+        return tuple(value)
+    if isinstance(value, dict) and value.keys() <= {"min", "max"}:
+        return Bounds.model_validate(value)
+    message = "must be a text, a number, true or false, a list of them, or { min, max }"
+    raise ValueError(message)
+
+
+Test: TypeAlias = Scalar | tuple[Scalar, ...] | Bounds
+"""What a column is compared with: one value, several of which one must do, or a range."""
+
+
+class Rule(Section):
+    """One condition on a person: what they did, how engaged they are, or others combined.
+
+    Exactly one of ``table``, ``did``, ``never``, ``score``, ``all``, ``any`` and ``not``.
+    """
+
+    table: Literal["sessions", "events"] | None = Field(None, description="Rows to count.")
+    did: str | None = Field(None, description="Short for events of this name.")
+    never: str | None = Field(None, description="Short for no event of this name.")
+    where: dict[str, Annotated[Test, PlainValidator(_read_test)]] = Field(
+        default_factory=dict, description="Columns and their values."
+    )
+    count: Bounds | None = Field(None, description="How many rows; at least one if left out.")
+    total: dict[str, Bounds] = Field(
+        default_factory=dict, description="A number column and what it must add up to."
+    )
+    within_days: float | None = Field(None, gt=0, description="Only rows at most so old.")
+    before_days: float | None = Field(None, gt=0, description="Only rows at least so old.")
+    score: Bounds | None = Field(None, description="Engagement score as of the evaluation.")
+    all: tuple["Rule", ...] | None = Field(None, min_length=1, description="Every one holds.")
+    any: tuple["Rule", ...] | None = Field(None, min_length=1, description="One at least holds.")
+    negated: "Rule | None" = Field(None, alias="not", description="Does not hold.")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        kinds = {
+            "table": self.table,
+            "did": self.did,
+            "never": self.never,
+            "score": self.score,
+            "all": self.all,
+            "any": self.any,
+            "not": self.negated,
+        }
+        given = [name for name, value in kinds.items() if value is not None]
+        if len(given) != 1:
+            message = f"needs exactly one of {', '.join(kinds)}; has {', '.join(given) or 'none'}"
+            raise ValueError(message)
+        counts = self.where or self.count or self.total or self.within_days or self.before_days
+        if counts and not self.counted:
+            message = f"where, count, total and days do not go with {given[0]}"
+            raise ValueError(message)
+        if self.never and (self.count or self.total):
+            message = "never says how many; use table with count"
+            raise ValueError(message)
+        if self.count and self.total:
+            message = "count and total are two conditions; join them by all"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _names_columns(self) -> Self:
+        if not self.counted:
+            return self
+        if len(self.total) > 1:
+            message = "total takes one column"
+            raise ValueError(message)
+        if (self.did or self.never) and "event_name" in self.where:
+            message = "did and never name the event already"
+            raise ValueError(message)
+        if self.within_days and self.before_days and self.within_days <= self.before_days:
+            message = "within_days must be larger than before_days"
+            raise ValueError(message)
+        for column, test in self.where.items():
+            _check_column(self.counted, column, test)
+        for column, bounds in self.total.items():
+            _check_column(self.counted, column, bounds)
+        return self
+
+    @property
+    def counted(self) -> str | None:
+        """Table whose rows are counted, or None for the other kinds of conditions."""
+        return "events" if self.did or self.never else self.table
+
+    @property
+    def tests(self) -> dict[str, Test]:
+        """Columns and their values, the event's name among them."""
+        name = self.did or self.never
+        return self.where | ({"event_name": name} if name else {})
+
+    @property
+    def is_absence(self) -> bool:
+        """Whether it asks that there be no row, rather than one."""
+        return self.never is not None
+
+    @property
+    def parts(self) -> tuple["Rule", ...]:
+        """Conditions that it combines."""
+        return self.all or self.any or ((self.negated,) if self.negated else ())
+
+    def activities(self) -> Iterator["Rule"]:
+        """Every condition of the tree that counts rows."""
+        if self.counted:
+            yield self
+        for part in self.parts:
+            yield from part.activities()
+
+
+class Segment(Section):
+    """A named rule, with who answers for it, what for, and until when."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,62}$")
+    description: str = Field(min_length=1)
+    owner: str = Field(min_length=1)
+    purpose: Literal["analytics", "marketing", "personalization"]
+    expires: date = Field(description="Last day on which it has members.")
+    rule: Rule
+
+    def is_expired(self, today: date) -> bool:
+        """Whether its last day is over."""
+        return today > self.expires
+
+
+def _check_column(table: str, column: str, test: Test) -> None:
+    schema = polars_schema(table)
+    if column in PERSONAL:
+        message = f"{column} identifies people; rules are about what they do"
+        raise ValueError(message)
+    if column not in schema:
+        known = ", ".join(sorted(set(schema) - PERSONAL))
+        message = f"{column} is not a column of {table}: {known}"
+        raise ValueError(message)
+    kind = schema[column]
+    values = test if isinstance(test, tuple) else (test,)
+    if not all(_fits(kind, value) for value in values):
+        message = f"{column} holds {_words_of_type(kind)}"
+        raise ValueError(message)
+
+
+def _fits(kind: pl.DataType, value: Scalar | Bounds) -> bool:
+    if isinstance(value, Bounds):
+        return kind.is_numeric()
+    if kind.is_numeric():
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind == pl.Boolean:
+        return isinstance(value, bool)
+    return kind == pl.String and isinstance(value, str)
+
+
+def _words_of_type(kind: pl.DataType) -> str:
+    if kind.is_numeric():
+        return "numbers"
+    if kind == pl.Boolean:
+        return "true and false"
+    return "text" if kind == pl.String else "times; use within_days and before_days"
+
+
+def load_segments(definitions: Path | None = None) -> Mapping[str, Segment]:
+    """Read every segment: the shipped ones, and those of the user's own `segments/` folder.
+
+    A segment is named after its file; an own file replaces a shipped one of the same name.
+
+    Args:
+        definitions: The user's folder of definitions, or None for the shipped ones alone.
+
+    A file that cannot be used is a `DefinitionError`.
+    """
+    own = [definitions / "segments"] if definitions is not None else []
+    files = {
+        file.stem: file for folder in (SHIPPED, *own) for file in sorted(folder.glob("*.toml"))
+    }
+    return {name: _read(file) for name, file in sorted(files.items())}
+
+
+def _read(file: Path) -> Segment:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        head = {key: content.pop(key) for key in HEAD if key in content}
+        return Segment.model_validate({"name": file.stem} | head | {"rule": content})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part != "rule") or "rule"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise DefinitionError(
+            file, key, reason, remedy=f"See the segments in {SHIPPED} for the form."
+        ) from None
+
+
+def describe(segment: Segment) -> str:
+    """Say in plain words who is in a segment; made from the rule, so it cannot differ from it."""
+    return f"Persons with {_words(segment.rule)}."
+
+
+def _words(rule: Rule) -> str:
+    if rule.score:
+        return f"an engagement score of {_range(rule.score)}"
+    if rule.counted:
+        return _activity(rule)
+    if rule.negated is not None:
+        inner = rule.negated
+        if inner.counted and not (inner.count or inner.total or inner.is_absence):
+            return _activity(inner, negated=True)
+        return f"none of this: {_words(inner)}"
+    joint = ", and " if rule.all else ", or "
+    texts = [f"({_words(part)})" if len(part.parts) > 1 else _words(part) for part in rule.parts]
+    return joint.join(texts)
+
+
+def _activity(rule: Rule, *, negated: bool = False) -> str:
+    names = rule.tests.get("event_name")
+    label = " or ".join(map(str, names if isinstance(names, tuple) else (names,)))
+    one = f"{label} event" if names is not None else str(rule.counted).removesuffix("s")
+    many = f"{one}s"
+    others = {
+        name: test for name, test in rule.tests.items() if name != "event_name" or many == "events"
+    }
+    is_none = negated or rule.is_absence or (rule.count is not None and rule.count.max == 0)
+    is_many = bool(rule.total) or (rule.count is not None and not is_none and rule.count.max != 1)
+    verb = "are" if is_many else "is"
+    tail = "".join(
+        f" {'and ' if number else ''}{_test(column, test, verb)}"
+        for number, (column, test) in enumerate(others.items())
+    )
+    tail += _window(rule)
+    for column, bounds in rule.total.items():
+        return f"{many}{tail} whose {_label(column)} adds up to {_range(bounds)}"
+    if is_none:
+        return f"no {one}{tail}"
+    if rule.count:
+        return f"{_range(rule.count)} {many if is_many else one}{tail}"
+    return f"{'an' if one[0] in 'aeiou' else 'a'} {one}{tail}"
+
+
+def _test(column: str, test: Test, verb: str) -> str:
+    label = _label(column)
+    if isinstance(test, Bounds):
+        return f"with {label} of {_range(test)}"
+    if isinstance(test, tuple):
+        return f"with {label} {' or '.join(map(_value, test))}"
+    if isinstance(test, bool):
+        return f"that {verb} {'' if test else 'not '}{label.removeprefix('is ')}"
+    return f"with {label} {_value(test)}"
+
+
+def _window(rule: Rule) -> str:
+    if rule.within_days and rule.before_days:
+        return f" between {rule.before_days:g} and {rule.within_days:g} days ago"
+    if rule.within_days:
+        return f" in the last {rule.within_days:g} days"
+    return f" at least {rule.before_days:g} days ago" if rule.before_days else ""
+
+
+def _range(bounds: Bounds) -> str:
+    if bounds.min is None:
+        return f"at most {bounds.max:g}"
+    if bounds.max is None:
+        return f"at least {bounds.min:g}"
+    if bounds.min == bounds.max:
+        return f"exactly {bounds.min:g}"
+    return f"{bounds.min:g} to {bounds.max:g}"
+
+
+def _label(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _value(value: Scalar) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

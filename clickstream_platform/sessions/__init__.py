@@ -1,0 +1,31 @@
+"""Sessions: runs of a person's events, under one policy."""
+
+from clickstream_platform.sessions.boundaries import place_events, with_campaign
+from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, SessionPolicy
+from clickstream_platform.sessions.refresh import refresh_sessions
+from clickstream_platform.sessions.summary import (
+    SessionDefinitions,
+    load_session_definitions,
+    name_first_sessions,
+    session_events,
+    sessionless_events,
+    summarize_sessions,
+)
+from clickstream_platform.sessions.weights import EngagementWeights, load_engagement_weights
+
+__all__ = [
+    "PAGE_VIEWS",
+    "PINGS",
+    "EngagementWeights",
+    "SessionDefinitions",
+    "SessionPolicy",
+    "load_engagement_weights",
+    "load_session_definitions",
+    "name_first_sessions",
+    "place_events",
+    "refresh_sessions",
+    "session_events",
+    "sessionless_events",
+    "summarize_sessions",
+    "with_campaign",
+]

@@ -1,0 +1,132 @@
+"""Making all sessions anew, some dates at a time, in bounded memory."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+from ibis import _
+from ibis.backends.duckdb import Backend
+
+from clickstream_platform.lake import Lake, view
+from clickstream_platform.sessions.making import COLUMNS, MADE, NO_RESTARTS, make_sessions
+from clickstream_platform.sessions.policy import RESOLUTION, SessionPolicy
+from clickstream_platform.sessions.summary import SessionDefinitions
+
+CHUNK_ROWS = 2_000_000
+"""Events that are held at once, whole dates at a time."""
+
+ORDER = {
+    "sessions": ("session_date", "person_key", "started_at"),
+    "session_events": ("event_date", "person_key", "occurred_us"),
+    "sessionless_events": ("event_date", "person_key", "occurred_us"),
+}
+"""Order of the rows of each table as written."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def rebuild_sessions(  # noqa: PLR0913 - a connection, a lake, a folder, and the rules
+    backend: Backend,
+    lake: Lake,
+    spool: Path,
+    *,
+    policy: SessionPolicy,
+    definitions: SessionDefinitions,
+    buckets: int,
+) -> dict[str, ir.Table]:
+    """Make all sessions of all events.
+
+    Sessions still open at the end of a stretch of dates are carried into the next one, so memory
+    is bounded by `CHUNK_ROWS` and the events of one longest session of everybody.
+
+    Args:
+        backend: Connection with ``people``.
+        lake: The lake.
+        spool: Empty folder for what is made, until it is written.
+        policy: The session policy.
+        definitions: Channels, conversions and weights.
+        buckets: Number of buckets by person.
+
+    Returns:
+        What was made, by name of `MADE`, as views of the spool.
+    """
+    columns = ", ".join(COLUMNS)
+    stretches = list(date_stretches(backend, lake))
+    backend.raw_sql(NO_RESTARTS)
+    for number, dates in enumerate(stretches):
+        files = lake.files("events", dates=dates)
+        view(backend, lake, "events", files=files, name="stretch_events")
+        carried = f"UNION ALL SELECT {columns} FROM carried_events" if number else ""  # noqa: S608 - names of our own
+        backend.raw_sql(
+            f"CREATE OR REPLACE TEMP VIEW source_events AS SELECT {columns} FROM stretch_events "  # noqa: S608 - names of our own
+            f"WHERE NOT is_synthetic {carried}"
+        )
+        end = datetime.combine(max(dates) + timedelta(days=1), time(), UTC)
+        is_last = number == len(stretches) - 1
+        make_sessions(
+            backend,
+            policy=policy,
+            definitions=definitions,
+            buckets=buckets,
+            open_from_us=None if is_last else (end - EPOCH) // RESOLUTION - policy.timeout_us,
+        )
+        backend.raw_sql("CREATE OR REPLACE TEMP TABLE carried_events AS FROM next_events")
+        backend.raw_sql("CREATE OR REPLACE TEMP TABLE restarts AS FROM carried_restarts")
+        for name in MADE:
+            file = spool / f"{name}-{number:05d}.parquet"
+            order = ", ".join(ORDER[name])
+            backend.raw_sql(
+                f"COPY (FROM made_{name} ORDER BY {order}) TO '{file}' "
+                "(FORMAT parquet, COMPRESSION lz4)"
+            )
+    made = {name: _spooled(backend, spool, name) for name in MADE}
+    made["sessions"] = _with_first(backend)
+    return made
+
+
+def _with_first(backend: Backend) -> ir.Table:
+    """Tell each person's first session from those that follow a timeout."""
+    backend.raw_sql(
+        "CREATE OR REPLACE TEMP TABLE firsts AS SELECT person_key, arg_min(session_key, "
+        "(started_at, session_key)) AS session_key FROM spooled_sessions GROUP BY person_key"
+    )
+    return backend.sql(
+        "SELECT s.* REPLACE (CASE WHEN s.cut_reason = 'timeout' AND f.session_key IS NOT NULL "
+        "THEN 'first' ELSE s.cut_reason END AS cut_reason) FROM spooled_sessions s LEFT JOIN "
+        "firsts f ON f.person_key = s.person_key AND f.session_key = s.session_key"
+    )
+
+
+def is_bucketed(backend: Backend, lake: Lake, buckets: int) -> bool:
+    """Whether every event is in the bucket that the setting would put it in.
+
+    It is not after the setting was changed, and then a person's events cannot be found by bucket.
+    """
+    events = view(backend, lake, "events")
+    bucket = ibis.coalesce(events.visitor_key, events.user_key, 0) % buckets
+    strange = events.filter(events.bucket != bucket).count().to_pyarrow().as_py()
+    return bool(strange == 0)
+
+
+def date_stretches(backend: Backend, lake: Lake) -> Iterator[list[date]]:
+    """Split the dates of all events into stretches of `CHUNK_ROWS` events or one date."""
+    if not lake.exists("events"):
+        return
+    counted = view(backend, lake, "events").group_by("event_date").aggregate(rows=_.count())
+    stretch: list[date] = []
+    rows = 0
+    for day, number in sorted(counted.to_polars().rows()):
+        if stretch and rows + number > CHUNK_ROWS:
+            yield stretch
+            stretch, rows = [], 0
+        stretch.append(day)
+        rows += number
+    if stretch:
+        yield stretch
+
+
+def _spooled(backend: Backend, spool: Path, name: str) -> ir.Table:
+    files = sorted(str(file) for file in spool.glob(f"{name}-*.parquet"))
+    return backend.read_parquet(files, table_name=f"spooled_{name}")

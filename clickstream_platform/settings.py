@@ -1,0 +1,203 @@
+"""Settings of the platform: one `clickstream.toml`, every value overridable by the environment.
+
+`CLICKSTREAM_DATA` moves everything; `CLICKSTREAM_SESSIONS__TIMEOUT_MINUTES=20` overrides one
+value of one table. Secrets are not settings: they come from the environment where they are used.
+"""
+
+import os
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from clickstream_platform.errors import DefinitionError
+
+SETTINGS_FILE = "clickstream.toml"
+"""Name of the settings file, looked for in the data folder."""
+
+
+class Section(BaseModel):
+    """A table of the settings file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LakeSettings(Section):
+    """How tables are stored."""
+
+    buckets: int = Field(4, ge=1, le=256, description="Buckets by person of the events table.")
+    memory_limit: str = Field("2GB", description="Memory of DuckDB, such as 2GB.")
+    threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 for one per core.")
+
+
+class SessionSettings(Section):
+    """The session policy."""
+
+    timeout_minutes: float = Field(30, gt=0, description="Longest gap inside a session.")
+    max_duration_hours: float = Field(24, gt=0, description="Longest session.")
+    cut_on_campaign: bool = Field(True, description="A new campaign starts a session.")
+    engaged_after_s: float = Field(10, ge=0, description="Engaged time that makes it engaged.")
+
+
+class AttributionSettings(Section):
+    """The attribution models."""
+
+    lookback_days: float = Field(30, gt=0, description="Oldest age that earns credit.")
+    half_life_days: float = Field(7, gt=0, description="Age at which time-decay credit halves.")
+
+
+class EngagementSettings(Section):
+    """The engagement score."""
+
+    half_life_days: float = Field(7, gt=0, description="Age at which a point halves.")
+
+
+class PrivacySettings(Section):
+    """Minimisation and erasure."""
+
+    query_keys: str = Field(
+        "detect",
+        pattern="^(detect|allow)$",
+        description="'allow' keeps only listed query keys; 'detect' drops what looks personal.",
+    )
+    allowed_query_keys: tuple[str, ...] = Field(
+        (), description="Query keys kept by 'allow' beside campaign parameters."
+    )
+    max_erased_share: float = Field(
+        0.05, gt=0, le=1, description="Share of events above which an erasure stops for approval."
+    )
+
+
+class CrmSettings(Section):
+    """Where audiences go."""
+
+    destination: str = Field(
+        "outbox", pattern="^(outbox|hubspot)$", description="'outbox' writes files; or 'hubspot'."
+    )
+    base_url: str = Field("https://api.hubapi.com", description="Root of the CRM's API.")
+    id_property: str = Field("external_user_id", description="CRM property that holds the user.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CLICKSTREAM_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data: Path = Field(Path("data"), description="Folder of landing, lake and state.")
+    definitions: Path | None = Field(
+        None, description="Folder of your own definitions; overrides the shipped ones by name."
+    )
+    time_zone: str = Field("UTC", description="Reporting time zone: decides dates people see.")
+    currency: str = Field("EUR", pattern="^[A-Z]{3}$", description="Reporting currency.")
+    exchange_rates: dict[str, Decimal] = Field(
+        default_factory=lambda: {"USD": Decimal("0.92"), "GBP": Decimal("1.17")},
+        description="Value of one unit of each currency in the reporting currency.",
+    )
+    lateness_horizon_days: float = Field(
+        30, gt=0, description="Oldest event a live source may still deliver, unless it says so."
+    )
+    lake: LakeSettings = LakeSettings()
+    sessions: SessionSettings = SessionSettings()
+    attribution: AttributionSettings = AttributionSettings()
+    engagement: EngagementSettings = EngagementSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    crm: CrmSettings = CrmSettings()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            message = f"is not a time zone: {value!r}"
+            raise ValueError(message)
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - signature of pydantic
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - signature of pydantic
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments first, then the environment, then the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def landing(self) -> Path:
+        """Folder into which files are dropped, one folder per source."""
+        return self.data / "landing"
+
+    @property
+    def lake_folder(self) -> Path:
+        """Folder of the Delta tables."""
+        return self.data / "lake"
+
+    @property
+    def state(self) -> Path:
+        """Folder of the ledger, the vault, the suppression list and Dagster's own storage."""
+        return self.data / "state"
+
+    @property
+    def outbox(self) -> Path:
+        """Folder into which the default CRM destination writes."""
+        return self.data / "outbox"
+
+    @property
+    def exports(self) -> Path:
+        """Folder of the answers to subject requests."""
+        return self.data / "exports"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of rendered reports."""
+        return self.data / "reports"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The reporting time zone."""
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def lateness_horizon(self) -> timedelta:
+        """Oldest event that a live source may still deliver."""
+        return timedelta(days=self.lateness_horizon_days)
+
+
+def load_settings(data: Path | str | None = None) -> Settings:
+    """Read the settings of one data folder.
+
+    Args:
+        data: The folder; else `CLICKSTREAM_DATA`, else `data` below the working directory.
+
+    Raises:
+        DefinitionError: The file or a variable holds something that cannot be used.
+    """
+    folder = Path(data or os.environ.get("CLICKSTREAM_DATA") or "data").resolve()
+    file = folder / SETTINGS_FILE
+
+    class Located(Settings):
+        """Settings read from this folder's file."""
+
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return Located(data=folder)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DefinitionError(
+            file, key, first["msg"], remedy="Mend it there, or in CLICKSTREAM_… if it is set there."
+        ) from None
+    except ValueError as error:
+        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None

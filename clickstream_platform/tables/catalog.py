@@ -1,0 +1,142 @@
+"""Where and how each table is stored: partitions, order within files, and how erasure reaches it.
+
+A stored table without an entry here cannot be written, so none can be forgotten by a subject
+request.
+"""
+
+from dataclasses import dataclass
+
+import pandera.polars as pa
+
+from clickstream_platform.tables.activation import CrmSyncs
+from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
+from clickstream_platform.tables.events import (
+    DuplicateEvents,
+    Events,
+    QuarantinedEvents,
+    RawEvents,
+)
+from clickstream_platform.tables.identity import IdentityMap
+from clickstream_platform.tables.privacy import SubjectRequests
+from clickstream_platform.tables.segments import EngagementScores, SegmentMembers, Segments
+from clickstream_platform.tables.sessions import SessionEvents, SessionlessEvents, Sessions
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTable:
+    """One table of the lake."""
+
+    name: str
+    contract: type[pa.DataFrameModel]
+    partition_by: tuple[str, ...] = ()
+    sort_by: tuple[str, ...] = ()
+    person_columns: tuple[str, ...] = ()
+    """Columns that hold a pseudonym or surrogate of a person; erasure deletes by them."""
+
+    @property
+    def date_column(self) -> str | None:
+        """The date partition, or None."""
+        return next((name for name in self.partition_by if name.endswith("_date")), None)
+
+
+TABLES: dict[str, StoredTable] = {
+    table.name: table
+    for table in (
+        StoredTable(
+            name="raw_events",
+            contract=RawEvents,
+            partition_by=("arrival_date",),
+            person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="events",
+            contract=Events,
+            partition_by=("event_date", "bucket"),
+            sort_by=("visitor_key", "occurred_us"),
+            person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="quarantined_events",
+            contract=QuarantinedEvents,
+            partition_by=("arrival_date",),
+            person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="duplicate_events",
+            contract=DuplicateEvents,
+            partition_by=("arrival_date",),
+            person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="identity_map",
+            contract=IdentityMap,
+            sort_by=("visitor_key",),
+            person_columns=("visitor_id", "user_id", "person_id"),
+        ),
+        StoredTable(
+            name="sessions",
+            contract=Sessions,
+            partition_by=("session_date", "bucket"),
+            sort_by=("person_key", "started_at"),
+            person_columns=("person_id", "visitor_id"),
+        ),
+        StoredTable(
+            name="session_events",
+            contract=SessionEvents,
+            partition_by=("event_date", "bucket"),
+            sort_by=("person_key", "occurred_us"),
+            person_columns=("person_key",),
+        ),
+        StoredTable(
+            name="sessionless_events",
+            contract=SessionlessEvents,
+            partition_by=("event_date",),
+            sort_by=("person_key", "occurred_us"),
+            person_columns=("person_key",),
+        ),
+        StoredTable(
+            name="touchpoints",
+            contract=Touchpoints,
+            partition_by=("touch_date",),
+            sort_by=("person_key", "touched_us"),
+            person_columns=("person_id",),
+        ),
+        StoredTable(
+            name="conversions",
+            contract=Conversions,
+            partition_by=("conversion_date",),
+            sort_by=("person_key", "converted_us"),
+            person_columns=("person_id",),
+        ),
+        StoredTable(
+            name="attribution_credits",
+            contract=AttributionCredits,
+            partition_by=("conversion_date",),
+            sort_by=("model", "person_key"),
+            person_columns=("person_key",),
+        ),
+        StoredTable(
+            name="engagement_scores",
+            contract=EngagementScores,
+            partition_by=("bucket",),
+            sort_by=("person_key",),
+            person_columns=("person_id",),
+        ),
+        StoredTable(
+            name="segment_members",
+            contract=SegmentMembers,
+            sort_by=("segment", "person_key"),
+            person_columns=("person_id",),
+        ),
+        StoredTable(name="segments", contract=Segments),
+        StoredTable(
+            name="crm_syncs",
+            contract=CrmSyncs,
+            partition_by=("sync_date",),
+            sort_by=("person_key",),
+            person_columns=("person_id",),
+        ),
+        StoredTable(name="subject_requests", contract=SubjectRequests),
+    )
+}
+"""Every stored table by name."""

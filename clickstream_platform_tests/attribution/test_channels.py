@@ -1,0 +1,297 @@
+"""Channel rules: Google's published cases, click ids and referrers, and the two engines."""
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import ibis
+import polars as pl
+import pytest
+from ibis.backends.duckdb import Backend
+from ibis.backends.sql import SQLBackend
+
+from clickstream_platform.attribution import (
+    DIRECT,
+    ChannelRules,
+    Link,
+    TrafficSource,
+    channel_of,
+    load_channel_rules,
+    traffic_source,
+    traffic_source_of,
+    with_channel,
+)
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform_tests.attribution.engines import run
+
+RULES = load_channel_rules()
+COLUMNS = {
+    "campaign_source": "source",
+    "campaign_medium": "medium",
+    "campaign_name": "campaign",
+    "click_id_type": "click_id_type",
+    "referrer_host": "referrer_host",
+    "landing_host": "landing_host",
+}
+TEXT_OF = {
+    "campaign_source": ["google", "Facebook ", "(direct)", "youtube.com", "ChatGPT.com", "sms"],
+    "campaign_medium": ["cpc", "CPM", "organic", "(none)", "web-push", "e mail", "retargeting"],
+    "campaign_name": ["eshop", "Shopping", "x-cross-network", "(not set)", "spring"],
+    "click_id_type": ["gclid", "fbclid", "nonsense"],
+    "referrer_host": [
+        "www.google.co.uk",
+        "l.facebook.com",
+        "claude.ai",
+        "www.example.com",
+        "blog.example.com",
+        "shop.example.co.uk",
+        "checkout.stripe.com",
+        "www.paypal.com",
+        "news.example.org",
+        "localhost",
+    ],
+    "landing_host": ["www.example.com", "example.co.uk", "localhost"],
+}
+NOTHING: dict[str, str | None] = dict.fromkeys(COLUMNS)
+
+
+def random_rows(seed: int, count: int) -> list[dict[str, str | None]]:
+    """Links of every kind; a tenth of their values are noise."""
+    rng = random.Random(seed)
+
+    def value(name: str) -> str | None:
+        noise = "".join(rng.choices("aeé.-() S\t", k=rng.randrange(5)))
+        return rng.choice([None, None, None, noise, *TEXT_OF[name]])
+
+    return [{name: value(name) for name in COLUMNS} for _ in range(count)]
+
+
+def link(row: dict[str, str | None]) -> Link:
+    return Link(**{COLUMNS[name]: row[name] for name in COLUMNS})
+
+
+def frame(rows: list[dict[str, str | None]]) -> pl.DataFrame:
+    table = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String))
+    return table.with_row_index("n").cast({"n": pl.Int64})
+
+
+def test_published_cases_of_the_default_channel_group(shared: Path) -> None:
+    cases = json.loads((shared / "cases/ga4_rules/default_channel_group.json").read_text())
+    asked = [*cases["cases"]]
+    got = [
+        channel_of(Link(source=c["source"], medium=c["medium"], campaign=c["campaign"]), RULES)
+        for c in asked
+    ]
+    assert got == [case["expected_channel"] for case in asked]
+    assert len(got) == 29
+
+
+def test_published_source_categories(shared: Path) -> None:
+    with (shared / "cases/ga4_rules/ga4_source_categories.csv").open(newline="") as file:
+        published = {row["source"]: row["source_category"] for row in csv.DictReader(file)}
+    prefix = "SOURCE_CATEGORY_"
+    got = {source: prefix + (RULES.category(source) or "").upper() for source in published}
+    assert got == published
+
+
+def test_channels_are_googles_and_ai_assistants() -> None:
+    assert len(RULES.channels) == 20
+    assert {"AI Assistants", "Unassigned", DIRECT} <= set(RULES.channels)
+
+
+@pytest.mark.parametrize(
+    ("said", "channel"),
+    [
+        pytest.param(Link(), "Direct", id="nothing"),
+        pytest.param(Link(campaign="spring"), "Unassigned", id="a campaign without a source"),
+        pytest.param(Link(campaign="spring", click_id_type="gclid"), "Paid Search", id="gclid too"),
+        pytest.param(Link(source="Google", medium="CPC "), "Paid Search", id="case and space"),
+        pytest.param(Link(click_id_type="gclid"), "Paid Search", id="gclid"),
+        pytest.param(Link(click_id_type="wbraid"), "Paid Search", id="wbraid"),
+        pytest.param(Link(click_id_type="msclkid"), "Paid Search", id="msclkid"),
+        pytest.param(Link(click_id_type="yclid"), "Paid Search", id="yclid"),
+        pytest.param(Link(click_id_type="ttclid"), "Paid Social", id="ttclid"),
+        pytest.param(Link(click_id_type="li_fat_id"), "Paid Social", id="li_fat_id"),
+        pytest.param(Link(click_id_type="fbclid"), "Organic Social", id="fbclid"),
+        pytest.param(Link(click_id_type="dclid"), "Display", id="dclid"),
+        pytest.param(
+            Link(source="facebook", medium="paid", click_id_type="fbclid"),
+            "Paid Social",
+            id="campaign before click id",
+        ),
+        pytest.param(
+            Link(click_id_type="gclid", referrer_host="news.example.org"),
+            "Paid Search",
+            id="click id before referrer",
+        ),
+        pytest.param(Link(referrer_host="www.google.de"), "Organic Search", id="country of google"),
+        pytest.param(Link(referrer_host="duckduckgo.com"), "Organic Search", id="search engine"),
+        pytest.param(Link(referrer_host="t.co"), "Organic Social", id="social host"),
+        pytest.param(Link(referrer_host="m.youtube.com"), "Organic Video", id="video host"),
+        pytest.param(Link(referrer_host="news.example.org"), "Referral", id="another site"),
+        pytest.param(Link(referrer_host="gemini.google.com"), "AI Assistants", id="gemini"),
+        pytest.param(Link(source="chatgpt.com"), "AI Assistants", id="chatgpt names itself"),
+        pytest.param(Link(source="chatgpt.com", medium="cpc"), "Paid Other", id="paid assistant"),
+        pytest.param(Link(referrer_host="www.paypal.com"), "Direct", id="payment"),
+        pytest.param(Link(referrer_host="accounts.google.com"), "Direct", id="sign-in"),
+        pytest.param(
+            Link(referrer_host="blog.example.co.uk", landing_host="www.example.co.uk"),
+            "Direct",
+            id="own site",
+        ),
+        pytest.param(
+            Link(referrer_host="other.co.uk", landing_host="example.co.uk"),
+            "Referral",
+            id="neighbour below one suffix",
+        ),
+        pytest.param(
+            Link(referrer_host="localhost", landing_host="localhost"), "Direct", id="one label"
+        ),
+    ],
+)
+def test_channel_of_a_link(said: Link, channel: str) -> None:
+    assert channel_of(said, RULES) == channel
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *["chatgpt.com", "chat.openai.com", "claude.ai", "gemini.google.com", "poe.com"],
+        *["copilot.microsoft.com", "www.perplexity.ai", "www.meta.ai", "chat.mistral.ai"],
+        *["character.ai", "old.character.ai"],
+    ],
+)
+def test_ai_assistants_are_a_channel_of_their_own(host: str) -> None:
+    assert channel_of(Link(referrer_host=host), RULES) == "AI Assistants"
+
+
+def test_traffic_source_of_a_referrer_is_its_host_and_kind() -> None:
+    search = Link(referrer_host="www.google.de")
+    assert traffic_source_of(search, RULES) == TrafficSource("google.de", "organic")
+    assert traffic_source_of(Link(), RULES) == TrafficSource(None, None)
+
+
+def test_click_id_that_unpaid_links_carry_yields_to_the_referrer() -> None:
+    both = Link(click_id_type="fbclid", referrer_host="l.instagram.com")
+    assert traffic_source_of(both, RULES) == TrafficSource("l.instagram.com", "social")
+    alone = Link(click_id_type="fbclid")
+    assert traffic_source_of(alone, RULES) == TrafficSource("facebook", "social")
+
+
+def test_batch_takes_source_and_medium_from_the_click_id_unless_the_link_says_them() -> None:
+    rows: list[dict[str, str | None]] = [
+        {"click_id_type": "gclid"},
+        {"click_id_type": "gclid", "campaign_source": "news"},
+        {"click_id_type": "fbclid", "referrer_host": "l.instagram.com"},
+        {"click_id_type": "fbclid"},
+        {"click_id_type": "unknown"},
+        {},
+    ]
+    batch = frame([NOTHING | row for row in rows])
+    filled = batch.with_columns(traffic_source(RULES))
+    assert filled.select("campaign_source", "campaign_medium").rows() == [
+        ("google", "cpc"),
+        ("news", None),
+        (None, None),
+        ("facebook", "social"),
+        (None, None),
+        (None, None),
+    ]
+    assert filled.columns == batch.columns
+
+
+def named_by(backend: SQLBackend, folder: Path, rows: list[dict[str, str | None]]) -> list[str]:
+    table = run(backend, folder, {"links": frame(rows)}, lambda links: with_channel(links, RULES))
+    return table.sort("n")["channel"].to_list()
+
+
+def test_table_agrees_with_link_by_link(tmp_path: Path, duckdb_backend: Backend) -> None:
+    rows = random_rows(1, 5_000)
+    one_by_one = [channel_of(link(row), RULES) for row in rows]
+    assert named_by(duckdb_backend, tmp_path, rows) == one_by_one
+    assert len(set(one_by_one)) > 15
+
+
+@pytest.mark.spark
+@pytest.mark.slow
+def test_engines_agree(tmp_path: Path, duckdb_backend: Backend, spark_backend: SQLBackend) -> None:
+    rows = random_rows(2, 500)
+    on_duckdb, on_spark = (
+        named_by(engine, tmp_path, rows) for engine in (duckdb_backend, spark_backend)
+    )
+    assert on_spark == on_duckdb
+
+
+def test_filling_a_batch_does_not_change_the_channel() -> None:
+    rows = random_rows(3, 2_000)
+    filled = frame(rows).with_columns(traffic_source(RULES)).drop("n").to_dicts()
+    for before, after in zip(rows, filled, strict=True):
+        assert channel_of(link(after), RULES) == channel_of(link(before), RULES)
+
+
+def test_table_keeps_its_other_columns_and_rows(duckdb_backend: Backend) -> None:
+    rows = [NOTHING, NOTHING, NOTHING | {"click_id_type": "gclid"}]
+    table = duckdb_backend.create_table("links", frame(rows).to_arrow())
+    named = with_channel(table.mutate(channel=ibis.literal("old")), RULES).order_by("n").to_polars()
+    assert named["channel"].to_list() == ["Direct", "Direct", "Paid Search"]
+    assert named.columns == ["n", *COLUMNS, "channel"]
+
+
+# -- Definitions of one's own ------------------------------------------------------------------
+
+
+def own_rules(folder: Path, name: str, text: str) -> ChannelRules:
+    (folder / name).write_text(text)
+    return load_channel_rules(folder)
+
+
+def test_own_rules_replace_the_shipped_ones(tmp_path: Path) -> None:
+    text = """otherwise = "Rest"
+    [[rule]]
+    channel = "Partners"
+    when = { referrer_host = 'partner', source_category = false }
+    """
+    rules = own_rules(tmp_path, "channels.toml", text)
+    assert channel_of(Link(referrer_host="a.partner.example"), rules) == "Partners"
+    assert channel_of(Link(source="google", referrer_host="partner.example"), rules) == "Rest"
+
+
+def test_own_sources_and_click_ids_are_added(tmp_path: Path) -> None:
+    own_rules(tmp_path, "sources.toml", '[category]\nsearch = ["intra.example"]\nvideo = ["t.co"]')
+    rules = own_rules(tmp_path, "click_ids.toml", '[ourid]\nsource = "x"\nmedium = "affiliate"')
+    assert channel_of(Link(referrer_host="intra.example"), rules) == "Organic Search"
+    assert channel_of(Link(referrer_host="t.co"), rules) == "Organic Video"
+    assert channel_of(Link(click_id_type="ourid"), rules) == "Affiliates"
+    assert channel_of(Link(click_id_type="gclid"), rules) == "Paid Search"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("channels.toml", "otherwise = ", r"channels\.toml: syntax: .* must be TOML"),
+        ("channels.toml", 'otherwise = "x"\nrule = []', r"channels\.toml: rule: .*at least 1"),
+        (
+            "channels.toml",
+            'otherwise = "x"\n[[rule]]\nchannel = "y"\nwhen = { colour = "red" }',
+            r"channels\.toml: rule\.0\.when\.colour.*: Input should be 'source'",
+        ),
+        (
+            "channels.toml",
+            'otherwise = "x"\n[[rule]]\nchannel = "y"\nwhen = { source = \'(\' }',
+            r"channels\.toml: rule\.0\.when: .*is not a regular expression: \(\. ",
+        ),
+        (
+            "channels.toml",
+            'otherwise = "x"\n[[rule]]\nchannel = "y"\nwhen = { source = \'a(?=b)\' }',
+            r"channels\.toml: rule\.0\.when: .*regular expression",
+        ),
+        ("sources.toml", 'sites = ["x"]', r"sources\.toml: sites: Extra inputs"),
+        ("click_ids.toml", '[abc]\nsource = "x"', r"click_ids\.toml: abc\.medium: Field required"),
+    ],
+)
+def test_definitions_that_cannot_be_used_name_file_and_key(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        own_rules(tmp_path, name, text)

@@ -1,0 +1,99 @@
+"""Subject requests by command: registered first, answered, and the person is gone."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from clickstream_platform.cli.app import app, load_commands
+from clickstream_platform.cli.people import WhoError
+
+load_commands()
+
+EVENT = (
+    '{{"event_name": "page_view", "occurred_at": "2026-03-01T12:00:00Z", "user_id": "{user}"}}\n'
+)
+
+
+def clickstream(*words: str, data: Path, typed: str | None = None) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    """Run a command and return what it wrote as JSON."""
+    result = CliRunner().invoke(app, [*words, "--json", "--data", str(data)], input=typed)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def users_with_events(data: Path) -> int:
+    query = "SELECT count(DISTINCT user_id) AS users FROM events"
+    (row,) = clickstream("sql", query, data=data)
+    return int(row["users"])
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder with one event of Ann and one of Bob."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    settings = "lateness_horizon_days = 100_000\n[privacy]\nmax_erased_share = 1\n"
+    (folder / "clickstream.toml").write_text(settings)
+    file = tmp_path / "visits.ndjson"
+    file.write_text("".join(EVENT.format(user=f"{name}@example.com") for name in ("ann", "bob")))
+    clickstream("ingest", str(file), "--source", "web_shop", data=folder)
+    return folder
+
+
+def test_export_holds_the_events_of_the_person_alone(data: Path) -> None:
+    done = clickstream("subject", "export", "--user", "ann@example.com", data=data)
+    with zipfile.ZipFile(done["path"]) as archive:
+        text = archive.read("data.json").decode()
+    assert Path(done["path"]).name == f"{done['request_id']}.zip"
+    assert "page_view" in text
+    assert "bob" not in text
+
+
+def test_identifier_can_be_read_from_input(data: Path) -> None:
+    typed = "ann@example.com\n"
+    done = clickstream("subject", "export", "--user", "-", data=data, typed=typed)
+    assert Path(done["path"]).exists()
+
+
+def test_erased_person_is_gone_and_stays_gone(data: Path, tmp_path: Path) -> None:
+    assert users_with_events(data) == 2
+    done = clickstream("subject", "erase", "--user", "ann@example.com", "--yes", data=data)
+    assert done["rows_found"] > 0
+    assert done["rows_left"] == 0
+    assert Path(done["certificate"]).exists()
+    assert users_with_events(data) == 1
+    clickstream("ingest", str(tmp_path / "visits.ndjson"), "--source", "again", data=data)
+    assert users_with_events(data) == 1
+
+
+def test_erasure_asks_first_and_no_means_no(data: Path) -> None:
+    words = ["subject", "erase", "--user", "ann@example.com", "--data", str(data)]
+    result = CliRunner().invoke(app, words, input="n\n")
+    assert result.exit_code == 1
+    assert users_with_events(data) == 2
+    assert clickstream("subject", "list", data=data) == []
+
+
+def test_requests_are_listed_without_the_person(data: Path) -> None:
+    done = clickstream("subject", "export", "--user", "ann@example.com", data=data)
+    (row,) = clickstream("subject", "list", data=data)
+    assert (row["request_id"], row["status"]) == (done["request_id"], "completed")
+    assert "ann" not in json.dumps(row)
+
+
+def test_answered_request_is_answered_with_the_same_file(data: Path) -> None:
+    done = clickstream("subject", "export", "--user", "ann@example.com", data=data)
+    again = clickstream("subject", "export", "--request", done["request_id"], data=data)
+    assert again == done
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--user", "ann@example.com", "--request", "req_1"]], ids=["nobody", "both"]
+)
+def test_request_names_a_person_or_a_request(data: Path, words: list[str]) -> None:
+    result = CliRunner().invoke(app, ["subject", "export", *words, "--data", str(data)])
+    assert isinstance(result.exception, WhoError)

@@ -1,0 +1,75 @@
+"""Fixtures that every folder of tests uses."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ibis.backends.duckdb import Backend
+
+from clickstream_platform.lake import Lake, connect
+from clickstream_platform.settings import LakeSettings, Settings, load_settings
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+"""Third-party data and cases beside the checkout; never copied into it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each process of `pytest -n` whole files, and one Spark and one orchestrator in all."""
+    for item in items:
+        apart = [name for name in ("daemon", "spark") if item.get_closest_marker(name)]
+        if "spark_backend" in getattr(item, "fixturenames", ()):
+            apart.append("spark")
+        item.add_marker(pytest.mark.xdist_group(apart[0] if apart else str(item.path)))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of third-party data and cases, or a skip where it is absent."""
+    if not SHARED.exists():
+        pytest.skip("../shared is not here: third-party data lies beside the checkout only")
+    return SHARED
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Default settings over an empty data folder."""
+    return load_settings(tmp_path / "data")
+
+
+@pytest.fixture
+def lake(settings: Settings) -> Lake:
+    """An empty lake."""
+    return Lake(settings.lake_folder)
+
+
+@pytest.fixture
+def duckdb_backend() -> Backend:
+    """A fresh DuckDB connection as the platform opens it."""
+    return connect(LakeSettings())
+
+
+@pytest.fixture(scope="session")
+def spark_backend() -> Iterator[Any]:
+    """A local Spark as an Ibis backend, or a skip with its reason."""
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Java is not installed: engine parity needs Spark")
+    pytest.importorskip("pyspark", reason="the extra `spark` is not installed")
+    import ibis
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("ERROR")
+    yield ibis.pyspark.connect(session)
+    session.stop()

@@ -1,0 +1,37 @@
+"""Fixtures of the connector tests."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from clickstream_platform.connectors import HubSpot
+from clickstream_platform.lake import Lake
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.activation.audience import Audience
+from clickstream_platform_tests.connectors.hubspot_server import (
+    ID_PROPERTY,
+    TOKEN,
+    Account,
+    serving,
+)
+
+
+@pytest.fixture
+def account() -> Iterator[Account]:
+    """A server with no contacts yet."""
+    with serving() as account:
+        yield account
+
+
+@pytest.fixture
+def hubspot(account: Account) -> HubSpot:
+    """The connector, pointed at the server, with little patience."""
+    return HubSpot(
+        account.url, token=TOKEN, id_property=ID_PROPERTY, deadline_s=0.5, max_answer_bytes=100_000
+    )
+
+
+@pytest.fixture
+def audience(lake: Lake, settings: Settings) -> Audience:
+    """Nobody yet, in two segments."""
+    return Audience(lake, settings)

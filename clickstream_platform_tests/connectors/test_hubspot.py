@@ -1,0 +1,281 @@
+"""HubSpot's protocol over a real socket: what is sent, and what each answer means."""
+
+import re
+import time
+
+import pytest
+
+from clickstream_platform.activation import (
+    BusyError,
+    MisconfiguredError,
+    Outcome,
+    Record,
+    RefusedError,
+    UnavailableError,
+)
+from clickstream_platform.activation.destination import Operation
+from clickstream_platform.connectors import HubSpot, crm_destination
+from clickstream_platform.connectors.hubspot import retry_after
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.connectors.hubspot_server import (
+    ID_PROPERTY,
+    TOKEN,
+    Account,
+    Fault,
+    busy,
+    endless,
+    error,
+    fails,
+    taken_then_dropped,
+    taken_then_silent,
+    trickling,
+    trickling_head,
+    unreadable,
+)
+from clickstream_platform_tests.frames import NOON
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+
+
+def record(
+    crm_id: str,
+    *,
+    key: str | None = None,
+    operation: Operation = "upsert",
+    segments: str = "readers",
+) -> Record:
+    return Record(
+        idempotency_key=key or f"key of {crm_id}",
+        operation=operation,
+        crm_id=crm_id,
+        properties={"clickstream_segments": segments},
+        synced_at=NOON,
+    )
+
+
+def delivered(*crm_ids: str) -> list[Outcome]:
+    return [Outcome(f"key of {crm_id}", "delivered") for crm_id in crm_ids]
+
+
+def test_contacts_are_created_and_updated(account: Account, hubspot: HubSpot) -> None:
+    assert hubspot.upsert([record(ANN), record(BOB)]) == delivered(ANN, BOB)
+    assert hubspot.upsert([record(ANN, segments="buyers")]) == delivered(ANN)
+    assert account.contacts[ANN] == {ID_PROPERTY: ANN, "clickstream_segments": "buyers"}
+    assert account.requests[0] == ("/crm/v3/objects/contacts/batch/upsert", 2)
+
+
+def test_removal_clears_a_contact_and_brings_none_back(account: Account, hubspot: HubSpot) -> None:
+    hubspot.upsert([record(ANN)])
+    gone = [record(who, operation="remove", segments="") for who in (ANN, BOB)]
+    assert sorted(hubspot.upsert(gone)) == delivered(ANN, BOB)
+    assert account.contacts == {ANN: {ID_PROPERTY: ANN, "clickstream_segments": ""}}
+
+
+def test_removal_of_nobody_known_is_done(account: Account, hubspot: HubSpot) -> None:
+    account.faults = [fails(404, "OBJECT_NOT_FOUND")]
+    assert hubspot.upsert([record(ANN, operation="remove")]) == delivered(ANN)
+
+
+def test_errors_beside_results_are_told_apart(account: Account, hubspot: HubSpot) -> None:
+    account.invalid = {BOB: "VALIDATION_ERROR", "carol": "RATE_LIMITS"}
+    outcomes = hubspot.upsert([record(ANN), record(BOB), record("carol")])
+    assert sorted(outcomes) == [
+        *delivered(ANN),
+        Outcome(f"key of {BOB}", "refused", "VALIDATION_ERROR"),
+        Outcome("key of carol", "unclear", "RATE_LIMITS"),
+    ]
+
+
+def answers(status: int, **content: object) -> Fault:
+    return lambda handler, _content: handler.answer(status, dict(content))
+
+
+def test_results_without_trace_ids_are_matched_by_identifier(
+    account: Account, hubspot: HubSpot
+) -> None:
+    result = {"id": "1", "properties": {ID_PROPERTY: ANN}}
+    refusal = error("VALIDATION_ERROR", "no", context={"id": [BOB]})
+    account.faults = [answers(207, results=[result], errors=[refusal])]
+    assert sorted(hubspot.upsert([record(ANN), record(BOB)])) == [
+        *delivered(ANN),
+        Outcome(f"key of {BOB}", "refused", "VALIDATION_ERROR"),
+    ]
+
+
+def test_error_that_names_nobody_is_of_the_one_who_is_left(
+    account: Account, hubspot: HubSpot
+) -> None:
+    result = {"id": "1", "objectWriteTraceId": f"key of {ANN}"}
+    account.faults = [answers(207, results=[result], errors=[error("VALIDATION_ERROR", "no")])]
+    assert sorted(hubspot.upsert([record(ANN), record(BOB)])) == [
+        *delivered(ANN),
+        Outcome(f"key of {BOB}", "refused", "VALIDATION_ERROR"),
+    ]
+
+
+def test_errors_that_name_nobody_ask_for_a_split(account: Account, hubspot: HubSpot) -> None:
+    account.faults = [answers(207, results=[], errors=[error("VALIDATION_ERROR", "no")])]
+    with pytest.raises(RefusedError, match=r"refuses the call \(VALIDATION_ERROR\)\. Split it"):
+        hubspot.upsert([record(ANN), record(BOB)])
+
+
+def test_records_that_an_answer_leaves_out_are_unclear(account: Account, hubspot: HubSpot) -> None:
+    result = {"id": "1", "objectWriteTraceId": f"key of {ANN}"}
+    account.faults = [answers(200, results=[result])]
+    assert hubspot.upsert([record(ANN), record(BOB)]) == delivered(ANN)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        pytest.param(fails(500), "status_500", id="internal error"),
+        pytest.param(fails(503), "status_503", id="unavailable"),
+        pytest.param(taken_then_dropped, "remoteprotocolerror", id="dropped after it was taken"),
+        pytest.param(taken_then_silent, "timeout", id="silent after it was taken"),
+        pytest.param(trickling, "timeout", id="body a byte at a time"),
+        pytest.param(trickling_head, "timeout", id="header a byte at a time"),
+        pytest.param(endless, "endless_answer", id="body without end"),
+        pytest.param(unreadable, "unreadable_answer", id="a page"),
+    ],
+)
+def test_failure_says_that_records_may_have_arrived(
+    account: Account, hubspot: HubSpot, fault: Fault, reason: str
+) -> None:
+    account.faults = [fault]
+    with pytest.raises(UnavailableError, match=rf"hubspot is not available \({reason}\)"):
+        hubspot.upsert([record(ANN)])
+
+
+def test_server_that_is_not_there_is_unavailable() -> None:
+    nobody = HubSpot("http://127.0.0.1:9", token=TOKEN, id_property=ID_PROPERTY)
+    with pytest.raises(UnavailableError, match=r"\(connecterror\)"):
+        nobody.upsert([record(ANN)])
+
+
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        pytest.param(busy("30"), 30.0, id="seconds"),
+        pytest.param(busy(), None, id="without saying how long"),
+        pytest.param(busy("soon"), None, id="garbage"),
+        pytest.param(busy("7", status=503), 7.0, id="unavailable for some time"),
+    ],
+)
+def test_being_asked_to_wait_is_passed_on(
+    account: Account, hubspot: HubSpot, fault: Fault, seconds: float | None
+) -> None:
+    account.faults = [fault]
+    with pytest.raises(BusyError, match=r"hubspot asks to wait") as raised:
+        hubspot.upsert([record(ANN)])
+    assert raised.value.retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        pytest.param(None, None, id="none"),
+        pytest.param("", None, id="empty"),
+        pytest.param("0", 0.0, id="none to wait"),
+        pytest.param(" 120 ", 120.0, id="seconds"),
+        pytest.param("999999999", 999_999_999.0, id="huge"),
+        pytest.param("9" * 400, None, id="too huge to be meant"),
+        pytest.param("-5", None, id="negative"),
+        pytest.param("1e9", None, id="not an integer"),
+        pytest.param("inf", None, id="infinite"),
+        pytest.param("nan", None, id="not a number"),
+        pytest.param("\u0663", None, id="digits of another script"),
+        pytest.param("Sun, 01 Mar 2026 12:00:30 GMT", 30.0, id="date"),
+        pytest.param("Sun, 01 Mar 2026 11:00:00 GMT", 0.0, id="date that is over"),
+        pytest.param("Sun, 01 Mar 2026 12:00:30 -0000", 30.0, id="date without a zone"),
+        pytest.param("Sun, 99 Mar 2026 12:00:30 GMT", None, id="no date"),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, now=NOON) == seconds
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+def test_call_that_is_refused_as_a_whole(account: Account, hubspot: HubSpot, status: int) -> None:
+    account.faults = [fails(status, f"a message about {ANN}")]
+    with pytest.raises(RefusedError, match=rf"\(status_{status}\)") as raised:
+        hubspot.upsert([record(ANN)])
+    assert ANN not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        pytest.param(fails(401), r"token is not accepted .* Check CLICKSTREAM", id="token"),
+        pytest.param(fails(403), r"scope crm\.objects\.contacts\.write", id="scope"),
+        pytest.param(fails(404, "NOT_FOUND"), r"no such interface .* crm\.base_url", id="address"),
+        pytest.param(fails(302), r"no such interface", id="redirect"),
+    ],
+)
+def test_settings_at_fault_are_named(
+    account: Account, hubspot: HubSpot, fault: Fault, message: str
+) -> None:
+    account.faults = [fault]
+    with pytest.raises(MisconfiguredError, match=message):
+        hubspot.upsert([record(ANN)])
+
+
+def test_missing_property_is_a_setting_at_fault(account: Account, hubspot: HubSpot) -> None:
+    account.properties.remove("clickstream_segments")
+    with pytest.raises(MisconfiguredError, match=r"Create these there.*clickstream_segments"):
+        hubspot.upsert([record(ANN)])
+
+
+def test_more_than_a_hundred_are_refused(account: Account, hubspot: HubSpot) -> None:
+    with pytest.raises(RefusedError, match=r"VALIDATION_ERROR"):
+        hubspot.upsert([record(f"user{number}") for number in range(101)])
+    assert account.contacts == {}
+    assert hubspot.batch_size == 100
+
+
+def test_wrong_token_is_not_accepted_and_not_shown(account: Account) -> None:
+    wrong = HubSpot(account.url, token="secret-token", id_property=ID_PROPERTY)  # noqa: S106 - wrong on purpose
+    with pytest.raises(MisconfiguredError, match=r"INVALID_AUTHENTICATION") as raised:
+        wrong.upsert([record(ANN)])
+    assert "secret-token" not in f"{raised.value} {wrong!r}"
+
+
+def test_erasure_deletes_contacts_for_good(account: Account, hubspot: HubSpot) -> None:
+    hubspot.upsert([record(ANN), record(BOB)])
+    assert hubspot.erase([ANN, "nobody"]) == 1
+    assert account.contacts.keys() == {BOB}
+    assert hubspot.erase([]) == 0
+
+
+def test_erasure_that_fails_says_so(account: Account, hubspot: HubSpot) -> None:
+    account.faults = [fails(500)]
+    with pytest.raises(UnavailableError, match=r"status_500"):
+        hubspot.erase([ANN])
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.hubapi.com", "http://127.0.0.1.example.com", "ftp://127.0.0.1.nip.io"]
+)
+def test_token_is_not_sent_unencrypted(url: str) -> None:
+    with pytest.raises(MisconfiguredError, match=r"unencrypted.*https"):
+        HubSpot(url, token=TOKEN, id_property=ID_PROPERTY)
+
+
+def test_settings_choose_the_destination(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert crm_destination(settings).name == "outbox"
+    crm = settings.crm.model_copy(update={"destination": "hubspot"})
+    chosen = settings.model_copy(update={"crm": crm})
+    monkeypatch.delenv("CLICKSTREAM_HUBSPOT_TOKEN", raising=False)
+    with pytest.raises(MisconfiguredError, match=r"no access token.*CLICKSTREAM_HUBSPOT_TOKEN"):
+        crm_destination(chosen)
+    monkeypatch.setenv("CLICKSTREAM_HUBSPOT_TOKEN", TOKEN)
+    assert crm_destination(chosen).name == "hubspot"
+
+
+def test_deadline_holds_however_slow_the_server_is(account: Account, hubspot: HubSpot) -> None:
+    account.faults = [trickling]
+    start = time.monotonic()
+    with pytest.raises(UnavailableError, match=re.escape("(timeout)")):
+        hubspot.upsert([record(ANN)])
+    assert time.monotonic() - start < 3

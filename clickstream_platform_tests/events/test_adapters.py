@@ -1,0 +1,74 @@
+"""Adapters: shipped ones load, wrong ones are refused by file and key, expressions are scalar."""
+
+from pathlib import Path
+
+import pytest
+
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.events import load_adapters
+from clickstream_platform.events.adapters import adapter_for, columns_of
+
+SOUND = 'description = "d"\nformat = "ndjson"\n[fields]\nevent_name = "e"\n'
+
+
+def define(folder: Path, text: str, name: str = "mine") -> Path:
+    """A folder of definitions with one source."""
+    (folder / "sources").mkdir(exist_ok=True)
+    (folder / "sources" / f"{name}.toml").write_text(text)
+    return folder
+
+
+def test_shipped_adapters_load() -> None:
+    assert set(load_adapters()) >= {
+        "canonical", "shop", "panel", "apache", "nasa", "nginx", "snowplow", "segment", "ga4",
+    }  # fmt: skip
+
+
+def test_own_adapter_is_added_and_own_file_replaces_a_shipped_one(tmp_path: Path) -> None:
+    define(tmp_path, SOUND)
+    define(tmp_path, SOUND.replace('"d"', '"my shop"'), "shop")
+    adapters = load_adapters(tmp_path)
+    assert adapters["mine"].fields["event_name"].field == "e"
+    assert adapters["shop"].description == "my shop"
+
+
+def test_folder_without_adapter_is_canonical_under_its_own_name() -> None:
+    adapter = adapter_for("website", load_adapters())
+    assert (adapter.name, adapter.fields["page_url"].field) == ("website", "page_url")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("format = [", "mine.toml: syntax: .* must be TOML", id="no TOML"),
+        pytest.param(SOUND + 'colour = "e"\n', "unknown fields \\['colour'\\]", id="unknown field"),
+        pytest.param(
+            SOUND.replace("[fields]", "speed = 1\n[fields]"), "mine.toml: speed: ", id="unknown key"
+        ),
+        pytest.param(
+            SOUND.replace('"ndjson"', '"xml"'), "mine.toml: format: ", id="unknown format"
+        ),
+        pytest.param(
+            SOUND + 'revenue = { sql = "(select 1)" }\n',
+            "fields.revenue: sql is not one scalar expression",
+            id="subquery",
+        ),
+        pytest.param(SOUND + 'revenue = { sql = "1 +" }\n', "fields.revenue: sql ", id="no SQL"),
+        pytest.param(
+            SOUND + 'revenue = { field = "a", value = "b" }\n', "needs exactly one of", id="two"
+        ),
+        pytest.param(SOUND + 'revenue = "a\'b"\n', "is not a path", id="no path"),
+        pytest.param(
+            'time_zone = "Mars"\n' + SOUND, "'Mars' is not a time zone", id="unknown zone"
+        ),
+        pytest.param('name = "other"\n' + SOUND, "mine.toml: name: is 'other'", id="other name"),
+    ],
+)
+def test_wrong_definition_names_file_and_key(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        load_adapters(define(tmp_path, text))
+
+
+def test_columns_of_an_expression_leave_out_what_a_lambda_binds() -> None:
+    expression = "list_filter(a, x -> x > b) || CASE WHEN \"c.d\" = 'e' THEN f END"
+    assert columns_of(expression) == ("a", "b", "c.d", "f")

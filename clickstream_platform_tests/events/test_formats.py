@@ -1,0 +1,213 @@
+"""Formats: each reads its own, and what it cannot read comes out with a reason."""
+
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clickstream_platform.events import load_adapters, read_records
+from clickstream_platform.events.adapters import Adapter
+from clickstream_platform.events.formats import FileRefusedError, snowplow_fields
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.events.door import fates, load_file, quarantined
+
+ADAPTERS = load_adapters()
+LOG = (
+    '203.0.113.9 - ann [20/Nov/2026:10:00:00 +0200] "GET /a?b=c HTTP/1.1" 200 12 '
+    '"https://www.example.com/" "Mozilla/5.0 (X11; Linux x86_64) \\"quoted\\" Firefox/130.0"'
+)
+
+
+def read(path: Path, adapter: str | Adapter) -> list[tuple[str, str | None]]:
+    """Payloads and errors of a file."""
+    chosen = ADAPTERS[adapter] if isinstance(adapter, str) else adapter
+    return pl.concat(read_records(path, chosen)).rows()
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    """A file of the given bytes."""
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def test_lines_keep_their_order_and_empty_ones_are_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.ndjson", b'{"a":1}\r\n\n{"a":2}\n  \n{"a":3}')
+    assert [payload for payload, _ in read(path, "canonical")][:2] == ['{"a":1}', '{"a":2}']
+    assert read(path, "canonical")[-1][0] == '{"a":3}'
+
+
+def test_gz_of_several_members_and_padding_is_read_whole(tmp_path: Path) -> None:
+    content = gzip.compress(b'{"a":1}\n') + gzip.compress(b'{"a":2}\n') + b"\0" * 64
+    path = write(tmp_path, "a.ndjson.gz", content)
+    assert [payload for payload, _ in read(path, "canonical")] == ['{"a":1}', '{"a":2}']
+
+
+def test_torn_gz_gives_what_came_before_and_says_so(tmp_path: Path) -> None:
+    whole = gzip.compress("".join(f'{{"a":{n * 7919 % 9973}}}\n' for n in range(20_000)).encode())
+    rows = read(write(tmp_path, "a.ndjson.gz", whole[: len(whole) // 2]), "canonical")
+    assert 1_000 < len(rows) < 20_000
+    assert [error for _, error in rows if error] == ["the gz stream ends early"]
+
+
+def test_line_that_is_not_utf8_is_the_only_one_to_blame(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.ndjson", b'{"a":1}\n{"a":"\xff"}\n{"a":3}\n')
+    assert [error for _, error in read(path, "canonical")] == [None, "is not UTF-8", None]
+
+
+def test_csv_keeps_leading_zeros_and_rejects_torn_rows(tmp_path: Path) -> None:
+    text = b'event_name,user_id,page_title\nlogin,00123,"a ""b"", c"\nlogin,7\nlogin,8,d\n'
+    rows = read(write(tmp_path, "a.csv", text), "canonical")
+    assert json.loads(rows[0][0]) == {
+        "event_name": "login",
+        "user_id": "00123",
+        "page_title": 'a "b", c',
+    }
+    assert [error for _, error in rows] == [None, None, "missing columns"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("a.csv", b"a,a\n1,2\n", "does not name every column once", id="same name"),
+        pytest.param("a.csv", b"a,,b\n1,2,3\n", "does not name every column once", id="no name"),
+        pytest.param("a.parquet", b"PAR1 but not really", "is no Parquet", id="broken Parquet"),
+    ],
+)
+def test_file_that_cannot_be_read_at_all_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    with pytest.raises(FileRefusedError, match=message):
+        read(write(tmp_path, name, content), "canonical")
+
+
+def test_combined_log_lines_become_records(tmp_path: Path) -> None:
+    rows = read(write(tmp_path, "access.log", f"{LOG}\nnonsense\n".encode()), "nginx")
+    record = json.loads(rows[0][0])
+    assert (record["client"], record["remote_user"], record["path"]) == (
+        "203.0.113.9",
+        "ann",
+        "/a?b=c",
+    )
+    assert rows[1] == ("nonsense", "is no line of the combined log format")
+
+
+def test_log_line_becomes_an_event_of_a_visitor(settings: Settings, tmp_path: Path) -> None:
+    path = write(tmp_path, "access.log", f"{LOG}\n".encode())
+    row = load_file(settings, path, "apache").row(0, named=True)
+    assert (row["event_name"], row["page_path"]) == ("page_view", "/a")
+    assert (row["ip_address"], row["referrer_host"]) == ("203.0.113.0", "www.example.com")
+    assert row["occurred_at"].hour == 8
+
+
+def test_snowplow_event_of_131_fields(settings: Settings, tmp_path: Path) -> None:
+    fields = dict.fromkeys(snowplow_fields(), "")
+    fields |= {
+        "app_id": "shop",
+        "platform": "web",
+        "event": "unstruct",
+        "event_name": "add_to_cart",
+        "event_id": "f1",
+        "collector_tstamp": "2026-11-20 10:00:05.000",
+        "dvce_created_tstamp": "2026-11-20 09:00:00.000",
+        "dvce_sent_tstamp": "2026-11-20 09:00:01.000",
+        "domain_userid": "visitor-ann",
+        "user_ipaddress": "203.0.113.9",
+        "page_url": "https://shop.example.com/p",
+        "mkt_source": "news",
+        "mkt_medium": "email",
+        "unstruct_event": json.dumps({"schema": "s", "data": {"data": {"sku": "p1"}}}),
+        "contexts": json.dumps({"data": [{"schema": "c", "data": {"id": 1}}]}),
+    }
+    assert len(fields) == 131
+    line = "\t".join(fields.values())
+    path = write(tmp_path, "run.tsv", f"{line}\n{line}\textra\n".encode())
+    row = load_file(settings, path, "snowplow").row(0, named=True)
+    assert (row["event_name"], row["platform"], row["campaign_source"]) == (
+        "add_to_cart",
+        "web",
+        "news",
+    )
+    # 10:00:05 - (09:00:01 - 09:00:00)
+    assert str(row["occurred_at"])[11:19] == "10:00:04"
+    assert json.loads(row["properties"]) == {"sku": "p1"}
+    assert json.loads(row["entities"]) == [{"schema": "c", "data": {"id": 1}}]
+    assert quarantined(settings) == {1: ["record_unreadable"]}
+
+
+def test_segment_messages(settings: Settings, tmp_path: Path) -> None:
+    shared: dict[str, object] = {
+        "anonymousId": "visitor-ann",
+        "originalTimestamp": "2026-11-20T09:00:00Z",
+        "sentAt": "2026-11-20T09:00:00Z",
+        "receivedAt": "2026-11-20T09:00:00Z",
+        "context": {
+            "ip": "203.0.113.9",
+            "page": {"url": "https://shop.example.com/p", "title": "P"},
+            "campaign": {"source": "news", "medium": "email", "name": "spring"},
+        },
+    }
+    order = {"order_id": "o1", "revenue": 12.5, "currency": "EUR"}
+    messages: list[dict[str, object]] = [
+        {"messageId": "m1", "type": "page", "properties": {"url": "https://x.example.com/"}},
+        {"messageId": "m2", "type": "track", "event": "Order Completed", "properties": order},
+        {"messageId": "m3", "type": "track", "event": "My Own Event", "userId": "u1"},
+        {"messageId": "m4", "type": "identify", "userId": "u1", "traits": {"plan": "free"}},
+    ]
+    lines = "".join(json.dumps(shared | message) + "\n" for message in messages)
+    rows = load_file(settings, write(tmp_path, "a.ndjson", lines.encode()), "segment")
+    assert rows["event_name"].to_list() == ["page_view", "purchase", "my_own_event", "identify"]
+    bought = rows.row(1, named=True)
+    assert (str(bought["revenue"]), bought["order_id"]) == ("12.5000", "o1")
+    assert (bought["campaign_name"], bought["page_path"]) == ("spring", "/p")
+    assert rows["user_id"].is_null().to_list() == [True, True, False, False]
+
+
+def ga4(table: str) -> dict[str, object]:
+    """One purchase as the export writes it; ``table`` makes daily and intraday differ."""
+    return {
+        "event_date": "20261120",
+        "event_timestamp": "1795168800000000",
+        "event_name": "purchase",
+        "user_pseudo_id": "123.456",
+        "event_bundle_sequence_id": "7",
+        "batch_event_index": "1",
+        "platform": "WEB",
+        "stream_id": "1",
+        "event_params": [
+            {"key": "page_location", "value": {"string_value": "https://shop.example.com/ok"}},
+            {"key": "ga_session_id", "value": {"int_value": "99"}},
+            {"key": "engagement_time_msec", "value": {"int_value": "1200"}},
+            {"key": "currency", "value": {"string_value": "EUR"}},
+        ],
+        "ecommerce": {"transaction_id": "t1", "purchase_revenue": 30.0},
+        "privacy_info": {"analytics_storage": "Yes", "ads_storage": "No"},
+        "table": table,
+    }
+
+
+def test_ga4_event_in_both_tables_is_kept_once(settings: Settings, tmp_path: Path) -> None:
+    lines = "".join(json.dumps(ga4(table)) + "\n" for table in ("daily", "intraday"))
+    rows = load_file(settings, write(tmp_path, "events.ndjson", lines.encode()), "ga4")
+    row = rows.row(0, named=True)
+    assert rows.height == 1
+    assert (row["page_path"], row["tracker_session_id"], row["engaged_time_ms"]) == (
+        "/ok",
+        "99",
+        1200,
+    )
+    assert (str(row["revenue"]), row["consent_analytics"], row["consent_marketing"]) == (
+        "30.0000",
+        True,
+        False,
+    )
+    assert fates(settings, "ga4")["duplicate"] == 1
+
+
+def test_ga4_parquet_reads_like_ndjson(settings: Settings, tmp_path: Path) -> None:
+    frame = pl.DataFrame([ga4("daily")])
+    frame.write_parquet(tmp_path / "events.parquet")
+    row = load_file(settings, tmp_path / "events.parquet", "ga4").row(0, named=True)
+    assert (row["page_path"], str(row["revenue"])) == ("/ok", "30.0000")

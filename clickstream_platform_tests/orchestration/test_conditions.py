@@ -1,0 +1,183 @@
+"""Automation: a table that is behind is asked for once; after a tick nothing is."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from clickstream_platform.lake import Lake, polars_schema
+from clickstream_platform.orchestration.conditions import ALL_STAGES, behind_tables, parents
+from clickstream_platform.orchestration.definitions import definitions
+from clickstream_platform.orchestration.jobs import TICK
+from clickstream_platform.orchestration.partitions import day_key, hour_key
+from clickstream_platform.orchestration.stages import STAGES
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.frames import events_frame, sessions_frame
+
+NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
+DERIVED = ("identity_map", "sessions", "touchpoints", "conversions", "attribution_credits")
+TOGETHER = {"sessions": ("sessions", "session_events", "sessionless_events")}
+
+
+class World:
+    """A lake, a history of what Dagster was told, and automation that looks at both."""
+
+    def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
+        self.lake, self.instance = Lake(settings.lake_folder), instance
+        self.cursor: dg.AssetDaemonCursor | None = None  # type: ignore[name-defined]
+
+    def arrive(self, *, at: datetime = NOW) -> None:
+        """One event arrives, is loaded, and Dagster is told."""
+        number = self.lake.version("events") + 1
+        self.lake.append("events", events_frame([{"event_id": f"e{number}"}]))
+        self.tell("events", hour_key(at))
+
+    def refresh(self, table: str, *, at: datetime = NOW) -> None:
+        """A table takes in what is before it, and Dagster is told."""
+        taken = {name: self.lake.version(name) for name in parents()[table]}
+        for name in TOGETHER.get(table, (table,)):
+            rows = pl.DataFrame(schema=polars_schema(name))
+            if name == "sessions":
+                rows = sessions_frame([{"session_key": self.lake.version(name) + 1}])
+            self.lake.append(name, rows, consumed={k: v for k, v in taken.items() if v >= 0})
+            self.tell(name, day_key(at.date()) if self._is_dated(name) else None)
+
+    def tick(self, *, at: datetime = NOW) -> None:
+        """Everything in one run."""
+        self.arrive(at=at)
+        for table in DERIVED:
+            self.refresh(table, at=at)
+        for table in ("engagement_scores", "segment_members", "segments", "crm_syncs"):
+            self.refresh(table)
+
+    def tell(self, table: str, partition: str | None) -> None:
+        self.instance.report_runless_asset_event(
+            dg.AssetMaterialization(table, partition=partition)
+        )
+
+    def asked(self) -> dict[str, set[str | None]]:
+        """What automation asks for now: partitions by table."""
+        result = dg.evaluate_automation_conditions(
+            defs=definitions, instance=self.instance, cursor=self.cursor
+        )
+        self.cursor = result.cursor
+        found: dict[str, set[str | None]] = {}
+        for each in result.results:
+            table = each.key.to_user_string()
+            if not each.true_subset.is_empty and table != "report":
+                of = each.true_subset
+                is_dated = self._is_dated(table)
+                found[table] = set(of.expensively_compute_partition_keys()) if is_dated else {None}
+        return found
+
+    @staticmethod
+    def _is_dated(table: str) -> bool:
+        return any(stage.partitions for stage in STAGES if table in stage.tables)
+
+
+@pytest.fixture
+def world(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A world in which a first tick has been, and automation has looked once."""
+    monkeypatch.setenv("CLICKSTREAM_DATA", str(settings.data))
+    with dg.DagsterInstance.ephemeral() as instance:
+        world = World(settings, instance)
+        world.tick()
+        world.asked()
+        yield world
+
+
+def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
+    for _ in range(3):
+        world.tick()
+        assert world.asked() == {}
+
+
+def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
+    world.arrive()
+    assert world.asked() == {"identity_map": {None}}
+    world.refresh("identity_map")
+    today = {day_key(NOW.date())}
+    assert world.asked() == dict.fromkeys(
+        ("session_events", "sessionless_events", *DERIVED[1:]), today
+    )
+    for table in DERIVED[1:]:
+        world.refresh(table)
+    assert world.asked() == {"engagement_scores": {None}}
+    world.refresh("engagement_scores")
+    assert world.asked().keys() == {"segment_members", "segments"}
+    world.refresh("segment_members")
+    world.refresh("segments")
+    assert world.asked() == {"crm_syncs": {None}}
+    world.refresh("crm_syncs")
+    assert world.asked() == {}
+
+
+def test_what_was_asked_for_is_not_asked_for_again(world: World) -> None:
+    world.arrive()
+    world.asked()
+    assert world.asked() == {}
+
+
+def test_update_in_the_moment_of_a_completion_is_not_lost(world: World) -> None:
+    # The identity map was being made while the second event arrived: its completion is the last
+    # thing that Dagster is told, yet the lake says that it has not taken that event in.
+    world.arrive()
+    world.asked()
+    before = world.lake.version("events")
+    world.arrive()
+    rows = pl.DataFrame(schema=polars_schema("identity_map"))
+    world.lake.append("identity_map", rows, consumed={"events": before})
+    world.tell("identity_map", None)
+    assert world.asked() == {"identity_map": {None}}
+
+
+def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
+    world.arrive()
+    run = world.instance.create_run_for_job(
+        definitions.resolve_job_def(TICK), tags=ALL_STAGES, status=dg.DagsterRunStatus.STARTED
+    )
+    assert world.asked() == {}
+    world.instance.report_run_failed(run)
+    assert world.asked() == {"identity_map": {None}}
+
+
+@pytest.mark.parametrize(
+    ("age", "is_asked"),
+    [
+        pytest.param(timedelta(days=8), True, id="a week late"),
+        pytest.param(timedelta(days=34), True, id="inside the look-back window"),
+        pytest.param(timedelta(days=37), False, id="left to the daily close"),
+    ],
+)
+def test_old_partitions_are_asked_for_within_the_window(
+    world: World, age: timedelta, *, is_asked: bool
+) -> None:
+    world.arrive(at=NOW - age)
+    world.refresh("identity_map")
+    asked = world.asked().get("sessions", set())
+    assert asked == ({day_key((NOW - age).date())} if is_asked else set())
+
+
+def test_compaction_leaves_nothing_behind(world: World, settings: Settings) -> None:
+    for _ in range(3):
+        world.tick()
+    assert world.lake.compact("sessions") > 0
+    assert behind_tables(settings) == set()
+
+
+def test_report_follows_the_clock(world: World) -> None:
+    world.tick()
+    asked = []
+    for minutes in range(70):
+        result = dg.evaluate_automation_conditions(
+            defs=definitions,
+            instance=world.instance,
+            asset_selection=dg.AssetSelection.assets("report"),
+            cursor=world.cursor,
+            evaluation_time=datetime.now(UTC) + timedelta(minutes=minutes),
+        )
+        world.cursor = result.cursor
+        asked.append(result.total_requested)
+    assert sum(asked) == 1

@@ -1,0 +1,140 @@
+"""The report: whole in one file, silent on the network, and safe with hostile data."""
+
+import json
+import re
+import shutil
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from clickstream_platform.events import Ledger
+from clickstream_platform.events.ledger import Batch
+from clickstream_platform.lake import Lake
+from clickstream_platform.reports import (
+    channels_png,
+    events_by_day_png,
+    segments_png,
+    sessions_by_day_png,
+    write_report,
+)
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.frames import NOON, events_frame, sessions_frame
+
+NOW = NOON + timedelta(days=1)
+HOSTILE = "/</script><script>alert(1)</script>"
+
+
+@pytest.fixture
+def shop(lake: Lake, settings: Settings) -> Lake:
+    """A shop of two weeks, one session a day, whose landing page is hostile."""
+    days = [NOON - timedelta(days=number) for number in range(14)]
+    visits: list[dict[str, object]] = [
+        {"session_key": n, "started_at": at, "landing_path": HOSTILE} for n, at in enumerate(days)
+    ]
+    lake.append(
+        "events",
+        events_frame([{"event_id": f"e{n}", "occurred_at": at} for n, at in enumerate(days)]),
+    )
+    lake.append("sessions", sessions_frame(visits))
+    ledger = Ledger(settings.state)
+    batch = Batch(batch_id="b", source="shop", path="p", sha256="s", bytes=1, arrived_at=NOON)
+    ledger.open(batch)
+    ledger.land("b", received=20, suppressed=1)
+    ledger.count({"b": {"loaded": 14, "quarantined": 3, "duplicate": 2}}, loaded=["b"])
+    return lake
+
+
+def text_of(page: Path) -> str:
+    """What stands in the page, without its scripts and styles."""
+    inner = re.sub(r"<(script|style)\b.*?</\1>", " ", page.read_text(), flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", inner).split())
+
+
+def test_page_holds_every_section_and_the_figures(shop: Lake, settings: Settings) -> None:
+    page = write_report(shop, settings, now=NOW)
+    assert page == settings.reports / "clickstream_report.html"
+    text = text_of(page)
+    for title in ("Traffic", "Funnel", "Channels", "Segments", "Data quality", "Consent"):
+        assert title in text
+    assert "16 February 2026 to 1 March 2026" in text
+    assert "14 of 20 records (70.0 %) are in the tables" in text
+    assert page.stat().st_size <= 4_000_000
+
+
+def test_page_loads_nothing(shop: Lake, settings: Settings) -> None:
+    page = write_report(shop, settings, now=NOW).read_text()
+    body = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert re.findall(r"<(?:link|img|iframe|object|base)\b", body) == []
+    assert re.findall(r"\bsrc=|@import|url\(", body) == []
+    assert "default-src 'none'" in page
+
+
+def test_hostile_page_name_stays_text(shop: Lake, settings: Settings) -> None:
+    page = write_report(shop, settings, now=NOW).read_text()
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+
+
+def test_pictures_are_json_that_ends_no_script(shop: Lake, settings: Settings) -> None:
+    page = write_report(shop, settings, now=NOW).read_text()
+    found = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert len(found) >= 4
+    assert all(json.loads(spec)["description"] for spec in found)
+
+
+def test_page_of_an_empty_lake_says_how_to_begin(lake: Lake, settings: Settings) -> None:
+    assert "No events yet" in text_of(write_report(lake, settings, now=NOW))
+
+
+def test_sections_without_figures_say_so(shop: Lake, settings: Settings) -> None:
+    text = text_of(write_report(shop, settings, now=NOW))
+    for words in ("No funnel yet", "No conversions yet", "No segments yet", "Nothing waits in"):
+        assert words in text
+
+
+def test_page_is_replaced_whole(shop: Lake, settings: Settings) -> None:
+    first = write_report(shop, settings, now=NOW)
+    write_report(shop, settings, now=NOW)
+    assert [file.name for file in settings.reports.iterdir()] == [first.name]
+
+
+def test_page_goes_where_it_is_asked_to(shop: Lake, settings: Settings, tmp_path: Path) -> None:
+    wanted = tmp_path / "out" / "march.html"
+    assert write_report(shop, settings, now=NOW, path=wanted) == wanted
+    assert wanted.exists()
+
+
+def test_images_are_small_and_absent_where_nothing_is_shown(shop: Lake, settings: Settings) -> None:
+    drawn = [events_by_day_png(shop, settings), sessions_by_day_png(shop, settings)]
+    assert all(image is not None and len(image) < 60_000 for image in drawn)
+    assert channels_png(shop, settings) is None
+    assert segments_png(shop) is None
+
+
+@pytest.mark.slow
+def test_browser_draws_every_picture_without_complaint(
+    shop: Lake, settings: Settings, tmp_path: Path
+) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("Chromium is not installed: scripts/system_packages.sh installs it")
+    page = write_report(shop, settings, now=NOW)
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    flags += [
+        f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=8000",
+        "--enable-logging=stderr",
+    ]
+    done = subprocess.run(  # noqa: S603 - our own words
+        [chromium, *flags, "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    pictures = done.stdout.count('class="picture')
+    assert pictures >= 4
+    assert len(re.findall(r'<svg[^>]* class="marks"', done.stdout)) == pictures
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []

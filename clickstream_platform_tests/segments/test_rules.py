@@ -1,0 +1,193 @@
+"""Definitions of segments: what is read, what is refused and why, and how they read in words."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.segments import Segment, describe, load_segments
+
+HEAD = """
+description = "A test."
+owner = "us"
+purpose = "marketing"
+expires = 2026-12-31
+"""
+
+
+def read(folder: Path, rule: str, *, head: str = HEAD, name: str = "mine") -> Segment:
+    (folder / "segments").mkdir(exist_ok=True)
+    (folder / "segments" / f"{name}.toml").write_text(head + rule)
+    return load_segments(folder)[name]
+
+
+def test_shipped_segments_say_who_answers_for_them_and_read_as_sentences() -> None:
+    shipped = load_segments()
+    assert {"cart_abandoners", "engaged_shoppers", "newsletter_readers"} <= shipped.keys()
+    for segment in shipped.values():
+        assert segment.owner
+        assert segment.description.endswith(".")
+        assert describe(segment).startswith("Persons with ")
+
+
+def test_own_file_replaces_the_shipped_segment_of_its_name(tmp_path: Path) -> None:
+    own = read(tmp_path, 'did = "search"', name="cart_abandoners")
+    assert own.rule.did == "search"
+    assert load_segments(tmp_path).keys() == load_segments().keys()
+
+
+def test_last_day_belongs_to_the_segment(tmp_path: Path) -> None:
+    segment = read(tmp_path, 'did = "search"')
+    assert not segment.is_expired(date(2026, 12, 31))
+    assert segment.is_expired(date(2027, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        pytest.param('did = "purchase"', "a purchase event", id="at least one"),
+        pytest.param('never = "purchase"', "no purchase event", id="none"),
+        pytest.param(
+            'table = "sessions"\ncount = {min = 2}\nwhere = {channel = "Email"}\nwithin_days = 14',
+            "at least 2 sessions with channel Email in the last 14 days",
+            id="counted",
+        ),
+        pytest.param(
+            'table = "sessions"\ncount = {min = 1, max = 3}\nwhere = {is_engaged = false}',
+            "1 to 3 sessions that are not engaged",
+            id="range and truth",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {event_name = ["search", "view_item"]}\nbefore_days = 3',
+            "a search or view_item event at least 3 days ago",
+            id="several names",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {revenue = {min = 9.5}, country = ["DE", "AT"]}',
+            "an event with revenue of at least 9.5 and with country DE or AT",
+            id="several columns",
+        ),
+        pytest.param(
+            'did = "purchase"\ntotal = {revenue = {min = 100}}\nwithin_days = 60\nbefore_days = 30',
+            "purchase events between 30 and 60 days ago whose revenue adds up to at least 100",
+            id="total",
+        ),
+        pytest.param("score = {max = 3}", "an engagement score of at most 3", id="score"),
+        pytest.param(
+            'not = {table = "sessions", within_days = 7}', "no session in the last 7 days", id="not"
+        ),
+        pytest.param(
+            'any = [{score = {min = 1}}, {all = [{did = "search"}, {not = {score = {min = 2}}}]}]',
+            "an engagement score of at least 1, or (a search event, and none of this: "
+            "an engagement score of at least 2)",
+            id="nested",
+        ),
+        pytest.param('table = "sessions"\ncount = {max = 0}', "no session", id="a count of none"),
+        pytest.param(
+            'table = "sessions"\ncount = {min = 2, max = 2}', "exactly 2 sessions", id="exactly"
+        ),
+    ],
+)
+def test_rule_reads_in_plain_words(tmp_path: Path, rule: str, words: str) -> None:
+    assert describe(read(tmp_path, rule)) == f"Persons with {words}."
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        pytest.param("", r"rule: needs exactly one of .*; has none", id="no rule"),
+        pytest.param(
+            'did = "a"\nscore = {min = 1}', r"rule: .* has did, score", id="two rules in one"
+        ),
+        pytest.param("score = {}", r"score: needs min, max or both", id="empty range"),
+        pytest.param("score = {min = 2, max = 1}", r"score: min is larger than max", id="reversed"),
+        pytest.param(
+            'table = "sessions"\nwhere = {chanel = "Email"}',
+            r"rule: chanel is not a column of sessions: .*channel",
+            id="unknown column",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {user_id = "pu_1"}',
+            r"rule: user_id identifies people",
+            id="a person",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {channel = 3}', r"channel holds text", id="number for text"
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {is_bounce = "yes"}',
+            r"is_bounce holds true and false",
+            id="text for truth",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {page_views = true}',
+            r"page_views holds numbers",
+            id="truth for number",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {started_at = {min = 3}}',
+            r"started_at holds times; use within_days",
+            id="time",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {channel = []}',
+            r"where.channel: must be a text",
+            id="empty list",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {channel = {like = "E"}}',
+            r"where.channel: must be a text",
+            id="unknown comparison",
+        ),
+        pytest.param("score = {min = 1}\nwithin_days = 3", r"do not go with score", id="window"),
+        pytest.param('did = "a"\nwithin_days = 0', r"within_days: .* greater than 0", id="no time"),
+        pytest.param(
+            'did = "a"\nwithin_days = 3\nbefore_days = 3',
+            r"within_days must be larger than before_days",
+            id="no window",
+        ),
+        pytest.param(
+            'did = "a"\nwhere = {event_name = "b"}', r"name the event already", id="two names"
+        ),
+        pytest.param(
+            'table = "sessions"\ncount = {min = 1}\ntotal = {revenue = {min = 1}}',
+            r"count and total are two conditions",
+            id="count and total",
+        ),
+        pytest.param(
+            'table = "sessions"\ntotal = {revenue = {min = 1}, events = {min = 1}}',
+            r"total takes one column",
+            id="two totals",
+        ),
+        pytest.param('never = "a"\ncount = {min = 2}', r"never says how many", id="never twice"),
+        pytest.param("all = []", r"all: .* at least 1 item", id="nothing to combine"),
+        pytest.param('[[all]]\ndid = "a"\ndoes = 1', r"all.0.does: Extra inputs", id="extra key"),
+        pytest.param("did = ", r"syntax: .* It must be TOML", id="not TOML"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_file_key_and_reason(
+    tmp_path: Path, rule: str, message: str
+) -> None:
+    with pytest.raises(DefinitionError, match=rf"mine\.toml: .*{message}"):
+        read(tmp_path, rule)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        pytest.param(HEAD.replace("marketing", "fun"), r"purpose: Input should be", id="purpose"),
+        pytest.param(HEAD.replace('owner = "us"', ""), r"owner: Field required", id="owner"),
+        pytest.param(
+            HEAD.replace("2026-12-31", '"soon"'), r"expires: Input should be", id="expiry"
+        ),
+    ],
+)
+def test_head_must_be_complete(tmp_path: Path, head: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=message):
+        read(tmp_path, 'did = "a"', head=head)
+
+
+def test_file_name_is_the_name(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"My-Segment\.toml: name: .* match pattern"):
+        read(tmp_path, 'did = "a"', name="My-Segment")
