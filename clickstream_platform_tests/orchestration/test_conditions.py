@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, settings: Settings, instance: dg.DagsterInstance) -> None:
         self.lake, self.instance = Lake(settings.lake_folder), instance
-        self.cursor: dg.AssetDaemonCursor | None = None  # type: ignore[name-defined]
+        self.cursor: dg.AssetDaemonCursor | None = None
 
     def arrive(self, *, at: datetime = NOW) -> None:
         """One event arrives, is loaded, and Dagster is told."""

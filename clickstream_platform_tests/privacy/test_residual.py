@@ -50,7 +50,7 @@ def test_a_file_that_no_snapshot_holds_is_read_too(settings: Settings, lake: Lak
 @pytest.mark.parametrize(
     ("path", "content", "store"),
     [
-        ("landing/shop/a.ndjson.gz", gzip.compress(b"x ann@example.com"), "landing"),
+        ("landing/shop/a.ndjson.gz", gzip.compress(b"x ann@example.com", mtime=0), "landing"),
         ("outbox/a.json", b'{"id": "ANN@example.com"}', "outbox"),
         ("reports/index.html", b"ann%40example.com", "reports"),
         ("state/dagster/logs/1.err", TOKEN.encode(), "state/dagster"),
