@@ -12,7 +12,7 @@ from clickstream_platform.settings import LakeSettings
 from clickstream_platform_tests.frames import NOON, events_frame, microseconds
 
 NAMES = ("page_view", "page_view", "screen_view", "page_ping", "page_ping", "user_engagement",
-         "search", "purchase", "purchase", "sign_up")  # fmt: skip
+         "search", "purchase", "purchase", "sign_up", "logout")  # fmt: skip
 CAMPAIGNS = (
     {"campaign_source": "google", "campaign_medium": "cpc", "click_id_type": "gclid"},
     {"campaign_source": "google", "campaign_medium": "cpc"},

@@ -41,19 +41,21 @@ FEW_CHANNELS = replace(
 """Definitions whose query is a small one."""
 
 
-def longest_run_us(events: pl.DataFrame, policy: SessionPolicy) -> int:
-    """The longest time that any person's events follow each other without a gap."""
+def longest_run(events: pl.DataFrame, policy: SessionPolicy) -> tuple[int, int]:
+    """The longest time, and the most events, that follow each other without a gap."""
     in_time = pl.col("occurred_us").sort()
     runs = (in_time.diff() > policy.timeout_us).fill_null(value=False).cum_sum()
-    spans = (
+    found = (
         events.filter(pl.col("person_key").is_not_null())
         .group_by("person_key")
         .agg(in_time, run=runs)
         .explode("occurred_us", "run")
         .group_by("person_key", "run")
-        .agg(span=pl.col("occurred_us").max() - pl.col("occurred_us").min())
+        .agg(span=pl.col("occurred_us").max() - pl.col("occurred_us").min(), events=pl.len())
+        .select(pl.col("span", "events").max().fill_null(0))
     )
-    return int(spans["span"].max() or 0)  # type: ignore[arg-type]
+    span, most = found.row(0)
+    return int(span), int(most)
 
 
 def by_definition(  # noqa: PLR0913 - an engine, a folder, two tables, and the rules
@@ -72,7 +74,7 @@ def by_definition(  # noqa: PLR0913 - an engine, a folder, two tables, and the r
         return with_campaign(with_person(real, identity_map), policy=policy)
 
     people = run(backend, folder, {"events": events, "identity_map": identity_map}, named)
-    most_cuts = policy.most_cuts(longest_run_us(people, policy))
+    most_cuts = policy.most_cuts(*longest_run(people, policy))
     placed = run(
         backend,
         folder,

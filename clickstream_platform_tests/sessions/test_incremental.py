@@ -1,5 +1,6 @@
 """Incremental equals full: whatever arrives, changes, goes, merges or is killed in between."""
 
+import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from clickstream_platform.identity import refresh_identity
 from clickstream_platform.lake import Lake
-from clickstream_platform.settings import Settings, load_settings
+from clickstream_platform.settings import SessionSettings, Settings, load_settings
 from clickstream_platform_tests.sessions.history import (
     TABLES,
     Event,
@@ -25,7 +26,7 @@ from clickstream_platform_tests.stored import rows_of
 GAPS_MIN = (0, 0, 1, 15, 29.99999, 30, 30, 30.0000001, 31, 700, 1439, 1440, 1441)
 """Steps between events, on both sides of the timeout, of a day and of the longest session."""
 
-NAMES = ("page_view", "page_view", "page_ping", "page_ping", "purchase")
+NAMES = ("page_view", "page_view", "page_ping", "page_ping", "purchase", "logout")
 SOURCES = (None, None, None, "news", "ads")
 VISITORS = ("v1", "v2", "v3", None)
 USERS = (None, None, None, "ann", "bob")
@@ -113,9 +114,24 @@ STEPS = ("arrive", "arrive", "arrive in pieces", "repeat", "change", "vanish", "
          "compact", "refresh", "people only", "killed")  # fmt: skip
 
 
+POLICIES = {
+    "default": SessionSettings(),
+    "every cut": SessionSettings(
+        max_duration_hours=2,
+        max_events=3,
+        cut_on_logout=True,
+        cut_on_identity=True,
+        cut_at_midnight=True,
+        heartbeat_s=10,
+        min_visit_s=5,
+    ),
+}
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("policy", POLICIES.values(), ids=[*POLICIES])
 @example_settings(
-    max_examples=8,
+    max_examples=int(os.environ.get("N", "6")),
     derandomize=True,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
@@ -125,12 +141,14 @@ STEPS = ("arrive", "arrive", "arrive in pieces", "repeat", "change", "vanish", "
 def test_incremental_equals_full(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
+    policy: SessionSettings,
     seed: int,
     steps: list[str],
 ) -> None:
     # A small history would be made anew at every change.
     monkeypatch.setattr("clickstream_platform.sessions.refresh.MAX_POINTS_SHARE", 1e9)
     settings = load_settings(tmp_path_factory.mktemp("life"))
+    settings = settings.model_copy(update={"sessions": policy, "time_zone": "America/New_York"})
     life = Life(settings, seed, monkeypatch)
     life.history.add(*passers_by(5), *story(life.rng, 12, first=0), *story(life.rng, 12, first=30))
     life.history.refresh()

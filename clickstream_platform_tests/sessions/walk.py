@@ -7,8 +7,10 @@ package's relations to it.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -34,6 +36,14 @@ class Run:
 
     reason: str
     events: list[Row] = field(default_factory=list)
+
+
+@dataclass
+class SoFar:
+    """What was seen of a person since the last gap."""
+
+    campaign: tuple[str | None, ...] | None = None
+    user: int | None = None
 
 
 def person_of(event: Row, people: Mapping[int, Row]) -> tuple[int | None, str | None]:
@@ -88,34 +98,70 @@ def walk(
 
 def _runs(in_time: Sequence[Row], policy: SessionPolicy) -> Iterable[Run]:
     runs: list[Run] = []
-    campaign_so_far: tuple[str | None, ...] | None = None
+    so_far = SoFar()
     for event in in_time:
         campaign: tuple[str | None, ...] | None = tuple(event[name] or None for name in CAMPAIGN)
         if event["event_name"] in PINGS or all(event[name] is None for name in CAMPAIGN):
             campaign = None
-        reason = None
-        if (
-            not runs
-            or event["occurred_us"] - runs[-1].events[-1]["occurred_us"] > policy.timeout_us
-        ):
-            reason, campaign_so_far = "timeout", None
-        elif policy.cut_on_campaign and campaign is not None and campaign != campaign_so_far:
-            reason = "campaign"
-        elif event["occurred_us"] - runs[-1].events[0]["occurred_us"] > policy.max_duration_us:
-            reason = "max_duration"
+        user = None if event["event_name"] in PINGS else event["user_key"]
+        before = runs[-1].events[-1] if runs else None
+        if before is None or event["occurred_us"] - before["occurred_us"] > policy.timeout_us:
+            reason: str | None = "timeout"
+            so_far = SoFar()
+        else:
+            reason = _cut(event, campaign, user, so_far, runs[-1], policy)
         if reason is not None:
             runs.append(Run(reason))
-        if campaign is not None:
-            campaign_so_far = campaign
+        so_far.campaign = so_far.campaign if campaign is None else campaign
+        so_far.user = so_far.user if user is None else user
         runs[-1].events.append(event)
     return runs
+
+
+def _cut(  # noqa: PLR0913, PLR0917, PLR0911 - one return for each reason
+    event: Row,
+    campaign: tuple[str | None, ...] | None,
+    user: int | None,
+    so_far: SoFar,
+    run: Run,
+    policy: SessionPolicy,
+) -> str | None:
+    """Why an event without a gap before it starts a session, if it does."""
+    before = run.events[-1]
+    if policy.cut_on_campaign and campaign is not None and campaign != so_far.campaign:
+        return "campaign"
+    if policy.cut_on_logout and before["event_name"] in {"logout", "sign_out"}:
+        return "logout"
+    if policy.cut_on_identity and user is not None and user != so_far.user:
+        return "identity"
+    if policy.cut_at_midnight and _date(event, policy) != _date(before, policy):
+        return "midnight"
+    if event["occurred_us"] - run.events[0]["occurred_us"] > policy.max_duration_us:
+        return "max_duration"
+    if policy.max_events is not None and len(run.events) >= policy.max_events:
+        return "max_events"
+    return None
+
+
+def _date(event: Row, policy: SessionPolicy) -> date:
+    return instant(event["occurred_us"]).astimezone(ZoneInfo(policy.time_zone)).date()
+
+
+def _engaged_ms(run: Sequence[Row], policy: SessionPolicy) -> int | None:
+    reported = [it["engaged_time_ms"] for it in run if it["engaged_time_ms"] is not None]
+    if reported or policy.heartbeat is None:
+        return sum(reported) if reported else None
+    beat = policy.heartbeat // timedelta(microseconds=1)
+    beats = {it["occurred_us"] // beat for it in run if it["event_name"] in PINGS}
+    least = policy.min_visit // timedelta(milliseconds=1)
+    return (len(beats) - 1) * beat // 1000 + least if beats else None
 
 
 def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefinitions) -> Row:
     first, last = run[0], run[-1]
     came = first["event_name"] not in PINGS
     views = sum(it["event_name"] in PAGE_VIEWS for it in run)
-    engaged = [it["engaged_time_ms"] for it in run if it["engaged_time_ms"] is not None]
+    engaged = _engaged_ms(run, policy)
     orders: set[str] = set()
     conversions, revenue = 0, Decimal(0)
     for it in run:
@@ -131,7 +177,9 @@ def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefi
         age = (last["occurred_us"] - it["occurred_us"]) / (policy.half_life.total_seconds() * 1e6)
         steps += round(0.5**age * definitions.weights.weight(it["event_name"]) * 1_000_000)
     is_engaged = (
-        sum(engaged) > policy.engaged_after.total_seconds() * 1000 or conversions > 0 or views >= 2
+        (engaged or 0) > policy.engaged_after.total_seconds() * 1000
+        or conversions > 0
+        or views >= 2
     )
     paths = [it["page_path"] for it in run if it["page_path"] is not None]
     hosts = [it["page_host"] for it in run if it["page_host"] is not None]
@@ -150,7 +198,7 @@ def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefi
         "duration_s": (last["occurred_us"] - first["occurred_us"]) / 1e6,
         "events": len(run),
         "page_views": views,
-        "engaged_time_s": sum(engaged) / 1000 if engaged else None,
+        "engaged_time_s": None if engaged is None else engaged / 1000,
         "is_engaged": is_engaged,
         "is_bounce": not is_engaged,
         "landing_host": hosts[0] if hosts else None,
