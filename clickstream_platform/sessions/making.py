@@ -29,6 +29,9 @@ NO_RESTARTS = (
     "CAST(NULL AS VARCHAR) AS restart_reason, CAST(NULL AS VARCHAR) AS campaign_so_far WHERE false"
 )
 
+AS_VIEW = ("CREATE OR REPLACE TEMP TABLE made_", "CREATE OR REPLACE TEMP VIEW made_")
+"""What to replace, and by what, so that a table that is made becomes a view."""
+
 LINK = ("campaign_source", "campaign_medium", "campaign_name", "click_id_type", "referrer_host",
         "landing_host")  # fmt: skip
 
@@ -62,6 +65,7 @@ def make_sessions(
     definitions: SessionDefinitions,
     buckets: int,
     open_from_us: int | None = None,
+    is_read_once: bool = False,
 ) -> None:
     """Make the tables ``made_sessions``, ``made_session_events``, ``made_sessionless_events``.
 
@@ -75,6 +79,8 @@ def make_sessions(
         definitions: Channels, conversions and weights.
         buckets: Number of buckets; a person is in ``person_key % buckets``.
         open_from_us: See above; None where no further events can come.
+        is_read_once: Leave the last step to whoever reads what is made: views, which cost their
+            reader what a table would cost, and spare writing it down.
     """
     variables = {
         "timeout_us": policy.timeout_us,
@@ -96,7 +102,7 @@ def make_sessions(
             continue
         if name == "sessions":
             backend.raw_sql(channels_sql(definitions))
-        backend.raw_sql(statement)
+        backend.raw_sql(statement.replace(*AS_VIEW) if is_read_once else statement)
 
 
 def _name_events(backend: Backend, definitions: SessionDefinitions) -> None:
