@@ -32,7 +32,7 @@ def with_campaign(events: ir.Table, *, policy: SessionPolicy) -> ir.Table:
     Pings never cut, because a page that stays open in a second tab keeps sending its own
     campaign; null where there is none and where the policy does not cut on campaigns. What the
     policy's other cuts look at is added only if it has them: ``is_logout``, ``seen_user_key`` (the
-    user of an event that is no ping) and ``local_day`` (days since 1970-01-01 in the policy's zone).
+    user of an event that is no ping) and ``local_day`` (days since 1970-01-01, policy's zone).
 
     Args:
         events: Events with ``event_name`` and the columns of `CAMPAIGN`; with ``user_key`` and

@@ -194,6 +194,7 @@ CREATE OR REPLACE TEMP TABLE sums AS
 SELECT
   p.start_rn,
   any_value(s.person_key) AS person_key,
+  max(s.event_key) FILTER (WHERE p.rn = p.start_rn) AS session_key,
   count(*) AS events,
   min(s.us) AS start_us,
   max(s.us) AS end_us,
@@ -271,9 +272,8 @@ SELECT * FROM source_events WHERE event_key IN (
 
 -- name: closed
 CREATE OR REPLACE TEMP TABLE closed AS
-SELECT m.*, f.event_key AS session_key, w.cut_reason
+SELECT m.*, w.cut_reason
 FROM sums AS m
-JOIN sorted AS f ON f.rn = m.start_rn
 JOIN starts AS w ON w.rn = m.start_rn
 WHERE m.start_rn NOT IN (SELECT start_rn FROM open_sessions);
 
@@ -416,8 +416,21 @@ FROM (
 JOIN sorted AS s ON s.rn = r.rn
 JOIN source_events AS e ON e.event_key = s.event_key;
 
--- name: joined
-CREATE OR REPLACE TEMP TABLE joined AS
+-- name: links
+-- Channels are named once per link, not once per session: the rules are many.
+CREATE OR REPLACE TEMP TABLE links AS
+SELECT DISTINCT
+  f.campaign_source,
+  f.campaign_medium,
+  f.campaign_name,
+  f.click_id_type,
+  f.referrer_host,
+  CASE WHEN f.host_rn = f.start_rn THEN f.page_host ELSE h.page_host END AS landing_host
+FROM first_rows AS f
+LEFT JOIN (FROM other_rows WHERE is_host) AS h ON h.start_rn = f.start_rn;
+
+-- name: sessions
+CREATE OR REPLACE TEMP TABLE made_sessions AS
 SELECT
   's_' || f.person_key || '_' || f.session_key AS session_id,
   f.session_key,
@@ -456,30 +469,20 @@ SELECT
   CASE WHEN f.events = 1 THEN f.consent_analytics ELSE l.consent_analytics END AS consent_analytics,
   CASE WHEN f.events = 1 THEN f.consent_marketing ELSE l.consent_marketing END AS consent_marketing,
   CASE WHEN f.events = 1 THEN f.consent_personalization ELSE l.consent_personalization END
-    AS consent_personalization
+    AS consent_personalization,
+  k.channel
 FROM first_rows AS f
 JOIN points_of AS p ON p.start_rn = f.start_rn
 LEFT JOIN converted AS c ON c.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_last) AS l ON l.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_host) AS h ON h.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_landing) AS g ON g.start_rn = f.start_rn
-LEFT JOIN (FROM other_rows WHERE is_exit) AS x ON x.start_rn = f.start_rn;
-
--- name: links
--- Channels are named once per link, not once per session: the rules are many.
-CREATE OR REPLACE TEMP TABLE links AS
-SELECT DISTINCT
-  campaign_source, campaign_medium, campaign_name, click_id_type, referrer_host, landing_host
-FROM joined;
-
--- name: sessions
-CREATE OR REPLACE TEMP TABLE made_sessions AS
-SELECT j.*, c.channel
-FROM joined AS j
-JOIN channels AS c
-  ON c.campaign_source IS NOT DISTINCT FROM j.campaign_source
-  AND c.campaign_medium IS NOT DISTINCT FROM j.campaign_medium
-  AND c.campaign_name IS NOT DISTINCT FROM j.campaign_name
-  AND c.click_id_type IS NOT DISTINCT FROM j.click_id_type
-  AND c.referrer_host IS NOT DISTINCT FROM j.referrer_host
-  AND c.landing_host IS NOT DISTINCT FROM j.landing_host;
+LEFT JOIN (FROM other_rows WHERE is_exit) AS x ON x.start_rn = f.start_rn
+JOIN channels AS k
+  ON k.campaign_source IS NOT DISTINCT FROM f.campaign_source
+  AND k.campaign_medium IS NOT DISTINCT FROM f.campaign_medium
+  AND k.campaign_name IS NOT DISTINCT FROM f.campaign_name
+  AND k.click_id_type IS NOT DISTINCT FROM f.click_id_type
+  AND k.referrer_host IS NOT DISTINCT FROM f.referrer_host
+  AND k.landing_host IS NOT DISTINCT FROM
+    CASE WHEN f.host_rn = f.start_rn THEN f.page_host ELSE h.page_host END;

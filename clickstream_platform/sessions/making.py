@@ -40,6 +40,9 @@ NO_RESTARTS = (
 UNBOUNDED_US = -(2**62)
 """An instant before all others."""
 
+AS_VIEW = ("CREATE OR REPLACE TEMP TABLE made_", "CREATE OR REPLACE TEMP VIEW made_")
+"""What to replace, and by what, so that a table that is made becomes a view."""
+
 LINK = ("campaign_source", "campaign_medium", "campaign_name", "click_id_type", "referrer_host",
         "landing_host")  # fmt: skip
 
@@ -66,13 +69,14 @@ def channels_sql(definitions: SessionDefinitions) -> str:
     return known[1]
 
 
-def make_sessions(
+def make_sessions(  # noqa: PLR0913 - a connection, the rules, and how it will be read
     backend: Backend,
     *,
     policy: SessionPolicy,
     definitions: SessionDefinitions,
     buckets: int,
     open_from_us: int | None = None,
+    is_read_once: bool = False,
 ) -> None:
     """Make the tables ``made_sessions``, ``made_session_events``, ``made_sessionless_events``.
 
@@ -86,6 +90,8 @@ def make_sessions(
         definitions: Channels, conversions and weights.
         buckets: Number of buckets; a person is in ``person_key % buckets``.
         open_from_us: See above; None where no further events can come.
+        is_read_once: Leave the last step to whoever reads what is made: views, which cost their
+            reader what a table would cost, and spare writing it down.
     """
     offsets = zone_offsets(policy.time_zone)
     since = [UNBOUNDED_US, *(it.from_us for it in offsets[1:])]
@@ -115,7 +121,7 @@ def make_sessions(
             continue
         if name == "sessions":
             backend.raw_sql(channels_sql(definitions))
-        backend.raw_sql(statement)
+        backend.raw_sql(statement.replace(*AS_VIEW) if is_read_once else statement)
 
 
 def _is_needed(backend: Backend, statement: str, policy: SessionPolicy) -> bool:

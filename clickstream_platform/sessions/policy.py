@@ -97,9 +97,8 @@ class SessionPolicy:
                     name, value, "must be longer than zero", instead="timedelta(1)"
                 )
         if self.max_events is not None and self.max_events < 1:
-            raise ParameterError(
-                "max_events", self.max_events, "must be at least 1", instead="10_000"
-            )
+            name = "max_events"
+            raise ParameterError(name, self.max_events, "must be at least 1", instead="10_000")
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

@@ -126,7 +126,7 @@ class _Run:
         bucketed = is_bucketed(self.backend, self.lake, self.buckets)
         self.versions["bucketed"] = int(bucketed)
         for name in MADE:
-            self.lake.overwrite(name, stream(made[name], name), consumed=self.taken_in)
+            self.lake.replace(name, made[name], consumed=self.taken_in)
         return Refreshed(
             table="sessions",
             version=self.lake.version("sessions"),
