@@ -5,12 +5,21 @@ value of one table. Secrets are not settings: they come from the environment whe
 """
 
 import os
+import tomllib
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -38,13 +47,44 @@ class LakeSettings(Section):
     threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 for one per core.")
 
 
+PRESETS_FILE = Path(__file__).with_name("sessions") / "presets.toml"
+"""Session policies of other products, by name; see there."""
+
+
 class SessionSettings(Section):
     """The session policy."""
 
+    preset: str = Field("", description="Start from a product's policy: ga4, matomo, posthog, ….")
     timeout_minutes: float = Field(30, gt=0, description="Longest gap inside a session.")
     max_duration_hours: float = Field(24, gt=0, description="Longest session.")
+    max_events: int = Field(10_000, ge=0, description="Most events of a session; 0 for any number.")
     cut_on_campaign: bool = Field(True, description="A new campaign starts a session.")
+    cut_on_logout: bool = Field(False, description="What follows a logout is another session.")
+    cut_on_identity: bool = Field(False, description="Signing in starts a session.")
+    cut_at_midnight: bool = Field(False, description="Another date in time_zone starts a session.")
     engaged_after_s: float = Field(10, ge=0, description="Engaged time that makes it engaged.")
+    heartbeat_s: float = Field(
+        0, ge=0, description="Interval of pings to estimate engaged time from; 0 for unknown."
+    )
+    min_visit_s: float = Field(0, ge=0, description="Engaged time of a session of one ping.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_top_of_the_preset(cls, values: object) -> object:
+        name = values.get("preset") if isinstance(values, dict) else None
+        if not name:
+            return values
+        presets = load_presets()
+        if name not in presets:
+            message = f"preset {name!r} is unknown; there are {', '.join(presets)}"
+            raise ValueError(message)
+        return presets[name] | values
+
+
+@lru_cache(maxsize=1)
+def load_presets() -> dict[str, dict[str, object]]:
+    """The session settings of other products, by name; what they do not say is our default."""
+    return dict(tomllib.loads(PRESETS_FILE.read_text(encoding="utf-8")))
 
 
 class AttributionSettings(Section):
