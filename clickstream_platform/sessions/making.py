@@ -58,7 +58,7 @@ def channels_sql(definitions: SessionDefinitions) -> str:
     return known[1]
 
 
-def make_sessions(
+def make_sessions(  # noqa: PLR0913 - a connection, the rules, and how it will be read
     backend: Backend,
     *,
     policy: SessionPolicy,

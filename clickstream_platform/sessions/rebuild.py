@@ -90,7 +90,7 @@ _QUERIES = {name: f"FROM made_{name}" for name in MADE} | {
     "NULL THEN 'first' ELSE s.cut_reason END AS cut_reason) FROM made_sessions s LEFT JOIN "
     "firsts f ON f.person_key = s.person_key AND f.session_key = s.session_key"
 }
-"""What is written of what is made: a first session says so, instead of that it follows a timeout."""
+"""What is written of what is made: a first session says so, not that it follows a timeout."""
 
 
 def is_bucketed(backend: Backend, lake: Lake, buckets: int) -> bool:
