@@ -68,7 +68,8 @@ def simulated(folder: Path, events: int, *, malformed: float) -> Path:
 
 def main() -> None:
     """Measure both sides in turns, clean and with a fifth of the records broken."""
-    events, rounds = map(int, [*sys.argv[1:], *DEFAULTS[len(sys.argv) - 1 :]])
+    given = [int(word) for word in sys.argv[1:]]
+    events, rounds = [*given, *DEFAULTS[len(given) :]]
     runs: dict[str, list[Figures]] = {"bare": [], "ours": [], "bad": []}
     with tempfile.TemporaryDirectory() as folder:
         clean, broken = Path(folder, "clean"), Path(folder, "broken")
