@@ -64,8 +64,8 @@ test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(T)
 
-bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md.
-	$(BIN)/python -m clickstream_platform_tests.benchmarks $(B)
+bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md. B=sessions ARGS="--events …"
+	$(BIN)/python -m clickstream_platform_tests.benchmarks $(B) $(ARGS)
 
 # -- Keeping it. ------------------------------------------------------------------------------------
 
