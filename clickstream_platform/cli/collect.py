@@ -24,8 +24,8 @@ def collect(
     """Take events over HTTP, and acknowledge them when they are on the disk.
 
     Speaks the protocols of Snowplow, Segment, PostHog, GA4 and OpenTelemetry, and its own. What it
-    takes lands in the folder of the key's source, from where the sensor or `clickstream materialize`
-    loads it. SIGTERM drains and ends it.
+    takes lands in the folder of the key's source, from where the sensor or
+    `clickstream materialize` loads it. SIGTERM drains and ends it.
     """
     from clickstream_platform.services.collector import collector, serve
 
@@ -41,7 +41,7 @@ def collect(
 
 
 @keys.command("add", epilog="Example: `clickstream keys add web --kind browser`")
-def keys_add(  # noqa: D417 - the options say it
+def keys_add(
     source: Annotated[str, typer.Argument(help="Source that its events belong to.")],
     kind: Annotated[str, typer.Option(help="browser or server.")] = "browser",
     signed: Annotated[

@@ -25,7 +25,9 @@ class Origins:
             plain = host.removeprefix("*.")
             if scheme not in {"http", "https"} or not plain or set(plain) & set("*/@?# "):
                 name = "collector.origins"
-                raise ParameterError(name, entry, "is no origin", instead="['https://shop.example']")
+                raise ParameterError(
+                    name, entry, "is no origin", instead="['https://shop.example']"
+                )
         self._exact = frozenset(entry for entry in entries if _WILD not in entry)
         self._wild = tuple(entry.split(_WILD) for entry in entries if _WILD in entry)
 

@@ -1,4 +1,4 @@
-"""Policy: what becomes of decoded records before they are logged, whatever protocol they came by."""
+"""Policy: what becomes of decoded records before they are logged, whatever their protocol."""
 
 import hashlib
 import secrets

@@ -29,7 +29,7 @@ REASONS = {
     "too_many_events": (413, "Send at most 500 events at once."),
     # Who sends it.
     "key_missing": (401, "Send the write key of a source."),
-    "key_invalid": (401, "The write key is not known; `clickstream keys list` shows those that are."),
+    "key_invalid": (401, "The write key is not known; see `clickstream keys list`."),
     "key_revoked": (401, "The write key was revoked; use its successor."),
     "signature_missing": (401, "The key demands X-Clickstream-Timestamp and -Signature."),
     "signature_invalid": (401, "The signature does not fit the body."),

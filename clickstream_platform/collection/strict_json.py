@@ -35,11 +35,12 @@ def strict_json(body: bytes) -> object:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         reason = "json_invalid"
         raise RefusedError(reason) from None
-    if _keys(value) != body.count(b'":') or _SPACED_COLON.search(body):
-        # Keys with blanks behind them, texts with a quote before a colon: count exactly.
-        if sum(map(bool, _TEXT.findall(body))) != _keys(value):
-            reason = "json_key_repeated"
-            raise RefusedError(reason)
+    keys = _keys(value)
+    # Keys with blanks behind them, or texts with a quote before a colon: count exactly.
+    is_unclear = keys != body.count(b'":') or _SPACED_COLON.search(body)
+    if is_unclear and keys != sum(map(bool, _TEXT.findall(body))):
+        reason = "json_key_repeated"
+        raise RefusedError(reason)
     if b"\\u0000" in body and any("\0" in text for text in _texts(value)):
         reason = "json_text_with_nul"
         raise RefusedError(reason)

@@ -259,7 +259,10 @@ def _check_source(source: str, definitions: Path | None) -> None:
     if not _SOURCE.fullmatch(source):
         name = "source"
         raise ParameterError(
-            name, source, "must be lower-case letters, digits and _, a letter first", instead="'web'"
+            name,
+            source,
+            "must be lower-case letters, digits and _, a letter first",
+            instead="'web'",
         )
     adapter = load_adapters(definitions).get(source)
     if adapter is not None and adapter.fields.get("event_name") != _canonical_name():

@@ -1,7 +1,7 @@
 """The compact protocol: our own tracker's, and the simplest for everybody else.
 
-``POST /v1/events`` with ``{"key", "sent_at", "events": [{"id", "name", "created_at", …}]}``, times in
-milliseconds since 1970. The content type does not matter, so a page may send it by
+``POST /v1/events`` with ``{"key", "sent_at", "events": [{"id", "name", "created_at", …}]}``, times
+in milliseconds since 1970. The content type does not matter, so a page may send it by
 ``sendBeacon`` without asking first.
 """
 

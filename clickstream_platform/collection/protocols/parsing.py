@@ -10,7 +10,7 @@ from clickstream_platform.collection.refusals import RefusedError
 from clickstream_platform.collection.strict_json import MAX_INTEGER, strict_json
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
-_NUMBER = re.compile(r"-?\d{1,18}(?:\.\d{1,18})?", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,19}(?:\.\d{1,18})?", re.ASCII)
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
 
 

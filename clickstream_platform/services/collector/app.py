@@ -28,7 +28,7 @@ from clickstream_platform.collection.limits import (
 from clickstream_platform.collection.lines import Prepared
 from clickstream_platform.collection.origins import Origins
 from clickstream_platform.collection.policy import Enrichment, admitted, refused, refused_request
-from clickstream_platform.collection.protocols import ROUTES, STUBS
+from clickstream_platform.collection.protocols import protocol_at, stub_at
 from clickstream_platform.collection.refusals import RETRY_AFTER_S, RefusedError
 from clickstream_platform.collection.write_keys import WriteKey, WriteKeys
 from clickstream_platform.privacy import truncate_ips
@@ -182,9 +182,9 @@ class Collector:
         self._check_origin(request)
         if method == "OPTIONS":
             return Answer(status=204)
-        if (stub := STUBS.get(path)) is not None or (stub := STUBS.get(path.rstrip("/"))):
+        if (stub := stub_at(path)) is not None:
             return stub
-        protocol = ROUTES.get(path) or ROUTES.get(path.rstrip("/"))
+        protocol = protocol_at(path)
         if protocol is None:
             reason = "not_found"
             raise RefusedError(reason)
@@ -300,9 +300,7 @@ class Collector:
 
     def _check_origin(self, request: Request) -> None:
         origin = request.origin
-        if origin is not None and not self._origins.allows(
-            origin, request.headers.get("host", "")
-        ):
+        if origin is not None and not self._origins.allows(origin, request.headers.get("host", "")):
             reason = "origin_not_allowed"
             raise RefusedError(reason)
 

@@ -114,9 +114,8 @@ class EventLog:
     async def append(self, source: str, records: Sequence[Prepared]) -> None:
         """Wait until records are durable.
 
-        Raises:
-            RefusedError: The disk did not take them (``log_unavailable``), or too much waits for
-                it already (``overloaded``). Nothing was acknowledged, and nothing counts.
+        A `RefusedError` says that the disk did not take them (``log_unavailable``), or that too
+        much waits for it already (``overloaded``). Nothing was acknowledged, and nothing counts.
         """
         await asyncio.wrap_future(self.submit(source, records))
 
@@ -187,7 +186,9 @@ class EventLog:
             self._segment(source).append(b"".join(lines))
         except OSError as error:
             self.counts.failures += 1
-            logger.error("log of %s cannot be written to: %s", source, os.strerror(error.errno or 0))  # noqa: TRY400
+            logger.error(
+                "log of %s cannot be written to: %s", source, os.strerror(error.errno or 0)
+            )
             reason = "log_unavailable"
             failure = RefusedError(reason)
             self._abandon(source)
@@ -234,17 +235,13 @@ class EventLog:
             self.counts.sealed += 1
         except OSError as error:
             # It lies there, hidden and whole; the next start seals it.
-            logger.error("a segment cannot be sealed: %s", os.strerror(error.errno or 0))  # noqa: TRY400
+            logger.error("a segment cannot be sealed: %s", os.strerror(error.errno or 0))
         finally:
             os.close(segment.descriptor)
 
 
 def open_segment(folder: Path) -> Segment:
-    """Begin a segment, whose name is on the disk before anything in it is acknowledged.
-
-    Raises:
-        OSError: The folder cannot be written to.
-    """
+    """Begin a segment, whose name is on the disk before anything in it is acknowledged."""
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{OPEN_PREFIX}{time.time_ns():020d}-{secrets.token_hex(4)}.ndjson"
     path = folder / name
@@ -263,11 +260,7 @@ def open_segment(folder: Path) -> Segment:
 
 
 def seal(path: Path, *, is_empty: bool) -> None:
-    """Let ingestion see a segment; one without records goes.
-
-    Raises:
-        OSError: The folder cannot be written to.
-    """
+    """Let ingestion see a segment; one without records goes."""
     if is_empty:
         path.unlink()
     else:
@@ -276,11 +269,7 @@ def seal(path: Path, *, is_empty: bool) -> None:
 
 
 def recover(landing: Path, counts: LogCounts | None = None) -> int:
-    """Repair and seal the segments that no living process holds; return how many there were.
-
-    Raises:
-        OSError: A segment cannot be read or mended.
-    """
+    """Repair and seal the segments that no living process holds; return how many there were."""
     found = 0
     for path in sorted(landing.glob(f"*/{OPEN_PREFIX}*.ndjson")):
         with path.open("r+b") as file:
@@ -333,11 +322,7 @@ def repair(descriptor: int, path: Path) -> tuple[int, int]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
+    """Make names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
