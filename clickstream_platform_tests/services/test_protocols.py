@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceResponse,
 )
 
+from clickstream_platform.collection.write_keys import Kind
 from clickstream_platform.events import ingest_files, ingest_landing, refresh_events
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
@@ -181,7 +182,11 @@ RECORDED: dict[str, list[dict[str, Any]]] = {
             "sent_at": 1795460373933,
             **SERVER,
         },
-        {"event_name": "add", "properties": {"category": "shop", "label": "sku1", "property": "x", "value": "3"}, **SERVER},
+        {
+            "event_name": "add",
+            "properties": {"category": "shop", "label": "sku1", "property": "x", "value": "3"},
+            **SERVER,
+        },
         {"event_name": "product_view", "properties": {"sku": "S1", "price": 9.5}, **SERVER},
     ],
 }  # fmt: skip
@@ -191,7 +196,7 @@ RECORDED: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize("name", sorted(RECORDED))
 def test_recorded_request_becomes_records(door: Door, shared: Path, name: str) -> None:
     door.options = {"origins": [PAGE]}
-    kind = "server" if name.startswith("node") else "browser"
+    kind: Kind = "server" if name.startswith("node") else "browser"
     app_ids = ("shop",) if "-sp-" in name else ()
     key = door.key("live", kind, app_ids=app_ids).key
     (response,) = door.send(recorded(shared, name, key))
@@ -236,7 +241,8 @@ def test_recorded_request_becomes_events(door: Door, shared: Path, name: str) ->
 def test_segment_reads_as_its_adapter_does(door: Door, shared: Path, settings: Settings) -> None:
     """The same messages over HTTP and from files become the same events."""
     folder = shared / "cases" / "tracker_payloads"
-    messages = [json.loads((folder / f"browser-seg-seg-{n}.json").read_text())["body"] for n in (0, 1, 2)]  # fmt: skip
+    files = [folder / f"browser-seg-seg-{number}.json" for number in range(3)]
+    messages = [json.loads(file.read_text())["body"] for file in files]
     messages[1] |= {
         "event": "Order Completed",
         "properties": {"order_id": "o1", "total": 12.5, "currency": "EUR", "product_id": "p"},
@@ -244,7 +250,8 @@ def test_segment_reads_as_its_adapter_does(door: Door, shared: Path, settings: S
     key = door.key("live").key
     door.send(post("/v1/batch", {"batch": messages, "writeKey": key}))
     file = settings.data.parent / "messages.ndjson"
-    file.write_text("".join(json.dumps(m | {"messageId": "f" + m["messageId"]}) + "\n" for m in messages))  # fmt: skip
+    lines = [json.dumps(m | {"messageId": "f" + m["messageId"]}) for m in messages]
+    file.write_text("\n".join(lines))
     ingest_files(settings, [file], "segment", now=NOW)
     ingest_landing(settings, now=NOW, files=[landed(settings, path) for path in door.sealed])
     refresh_events(settings)
@@ -255,9 +262,9 @@ def test_segment_reads_as_its_adapter_does(door: Door, shared: Path, settings: S
     ]  # fmt: skip
     events = Lake(settings.lake_folder).scan("events").sort("event_name").collect()
     live = events.filter(pl.col("source") == "live").select(compared)
-    files = events.filter(pl.col("source") == "segment").select(compared)
+    from_files = events.filter(pl.col("source") == "segment").select(compared)
     assert live.height == 3
-    assert live.to_dicts() == files.to_dicts()
+    assert live.to_dicts() == from_files.to_dicts()
 
 
 def test_compact_protocol_counts_what_it_takes(door: Door) -> None:
@@ -552,7 +559,8 @@ LOGS = {
 def test_otlp_logs(door: Door, encoding: str) -> None:
     key = door.key("live").key
     if encoding == "json":
-        request = post("/v1/logs", LOGS, content_type="application/json", authorization=f"Bearer {key}")  # fmt: skip
+        headers = {"content_type": "application/json", "authorization": f"Bearer {key}"}
+        request = post("/v1/logs", LOGS, **headers)
     else:
         message = ParseDict(LOGS, ExportLogsServiceRequest())
         request = post(

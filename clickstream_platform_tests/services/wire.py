@@ -26,9 +26,19 @@ class Door:
     options: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = NOW
 
-    def key(self, source: str = "web", kind: Kind = "browser", **options: Any) -> NewKey:
+    def key(
+        self,
+        source: str = "web",
+        kind: Kind = "browser",
+        *,
+        is_signed: bool = False,
+        app_ids: tuple[str, ...] = (),
+        adopted: str | None = None,
+    ) -> NewKey:
         """Make a key."""
-        return write_keys(self.settings).add(source, kind, now=NOW, **options)
+        return write_keys(self.settings).add(
+            source, kind, now=NOW, is_signed=is_signed, app_ids=app_ids, adopted=adopted
+        )
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key."""
@@ -57,7 +67,7 @@ class Door:
     async def _send(self, requests: tuple[httpx.Request, ...]) -> list[httpx.Response]:
         app = self.app()
         app.log.start()
-        transport = httpx.ASGITransport(app=app, client=("203.0.113.77", 4711))  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=app, client=("203.0.113.77", 4711))
         try:
             async with httpx.AsyncClient(transport=transport) as client:
                 return [await client.send(request) for request in requests]
