@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ import pytest
 from clickstream_platform.events import Ledger, ingest_landing, pending_files, refresh_events
 from clickstream_platform.lake import Lake
 from clickstream_platform.services.collector import recover
-from clickstream_platform.settings import Settings
 from clickstream_platform_tests.events.door import landed
 from clickstream_platform_tests.services.process import (
     Clients,
@@ -34,18 +32,6 @@ from clickstream_platform_tests.services.wire import NOW, Door, batch, event
 
 SEED = 20261125
 KILLS = 20
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    made = Zygote()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def door(settings: Settings) -> Door:
-    return Door(settings)
 
 
 def in_log(door: Door) -> Counter[str]:
