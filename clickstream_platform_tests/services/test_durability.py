@@ -286,7 +286,7 @@ def test_trace_shows_write_then_sync_then_reply(door: Door, tmp_path: Path) -> N
     trace = tmp_path / "trace"
     key = door.key().key
     command = [
-        strace, "-f", "-o", str(trace), "-e", "trace=write,fdatasync,writev,sendto,sendmsg",
+        strace, "-f", "-o", str(trace), "-e", "trace=write,fsync,fdatasync,writev,sendto,sendmsg",
         "-s", "64", sys.executable, "-c", "from clickstream_platform.cli import main; main()",
         "collect", "--port", "0", "--data", str(door.settings.data),
     ]  # fmt: skip
@@ -306,13 +306,16 @@ def test_trace_shows_write_then_sync_then_reply(door: Door, tmp_path: Path) -> N
         for connection in collector.dialled:
             connection.close()
         process.stdout.close()
-    steps = []
+    steps, folders = [], 0
     for call in trace.read_text().splitlines():
         if "_crc" in call and "write(" in call:
             steps.append("write")
         elif ("fdatasync(" in call and "unfinished" not in call) or "fdatasync resumed" in call:
             assert call.rstrip().endswith("= 0"), call
             steps.append("sync")
+        elif " fsync(" in call and not steps:
+            folders += 1
         elif "HTTP/1.1 200" in call:
             steps.append("reply")
     assert steps == ["write", "sync", "reply"] * 3
+    assert folders >= 2, "the names of the file and of its folder were synced before"
