@@ -62,6 +62,7 @@ layers: .venv/.ready-dev ## Who may import whom, by import-linter.
 
 test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
+	@scripts/node_clients.sh
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(T)
 
 bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md. B=sessions ARGS="--events …"
