@@ -44,8 +44,6 @@ const server = createServer((request, response) => {
       response.writeHead(status, cors).end();
     });
   } else if (/^\/t[a-z-]*\.js$/.test(pathname)) {
-    for (const site of sites.values())
-      if (request.headers.referer?.includes(`/${site.key}/`)) site.scripts.push(pathname);
     response.writeHead(200, { 'Content-Type': 'text/javascript' });
     response.end(readFileSync(join(folder, 'built', pathname)));
   } else {
@@ -103,6 +101,10 @@ class Site {
     const page = await (await this.context()).newPage();
     page.setDefaultTimeout(PATIENCE_MS);
     this.errors ??= [];
+    page.on('request', (request) => {
+      const { pathname } = new URL(request.url());
+      if (request.resourceType() == 'script') this.scripts.push(pathname);
+    });
     page.on('pageerror', (error) => this.errors.push(String(error)));
     if (clock) await page.clock.install({ time: new Date('2026-03-01T12:00:00Z') });
     if (prepare) await page.addInitScript(prepare);

@@ -7,8 +7,8 @@ const MESSAGE_CHARACTERS = 200;
 const plugin: Plugin<'errors'> = ({ track, clean }, { limit = 10 }) => {
   const known = new Set<string>();
 
-  const send = (error: unknown, message: string, at: Partial<ErrorEvent>) => {
-    const error_message = message
+  const send = (error: unknown, at: Partial<ErrorEvent>) => {
+    const error_message = (error instanceof Error ? error.message : (at.message ?? ''))
       // What an error quotes, and long numbers, may be of a person.
       .replace(/(["'`\u201c\u2018]).*?(["'`\u201d\u2019])/g, '$1…$2')
       .replace(/\d{4,}/g, '#')
@@ -28,11 +28,9 @@ const plugin: Plugin<'errors'> = ({ track, clean }, { limit = 10 }) => {
 
   addEventListener('error', (event) => {
     // Images and scripts that do not load have no message.
-    if (event.message) send(event.error, event.message, event);
+    if (event.message) send(event.error, event);
   });
-  addEventListener('unhandledrejection', ({ reason }) =>
-    send(reason, reason instanceof Error ? reason.message : '', {}),
-  );
+  addEventListener('unhandledrejection', ({ reason }) => send(reason, {}));
 };
 
 window.clickstream('plugin', 'errors', plugin);

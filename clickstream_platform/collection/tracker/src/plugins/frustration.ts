@@ -11,11 +11,13 @@ const plugin: Plugin<'frustration'> = (
   { track, describe, clicked },
   { rage_clicks = 3, rage_ms = 1_000, rage_px = 30, dead_ms = 7_000, ignore },
 ) => {
-  type Click = { at: number; x: number; y: number };
+  type Click = { at: number; x: number; y: number; selection: string };
   let clicks: Click[] = [];
   /** Clicks that nothing has followed yet. */
   const pending = new Set<ReturnType<typeof setTimeout>>();
   let selected_at = -Infinity;
+
+  const selection = () => getSelection()?.toString() ?? '';
 
   /** Something happened: no click before it is dead. */
   const alive = () => {
@@ -31,7 +33,8 @@ const plugin: Plugin<'frustration'> = (
         click.at - at <= rage_ms && Math.hypot(click.x - x, click.y - y) <= rage_px,
     );
     // Three quick clicks on a text select its paragraph.
-    if (clicks.length < rage_clicks || getSelection()?.toString()) return;
+    const selects = click.selection && click.selection != clicks[0]!.selection;
+    if (clicks.length < rage_clicks || selects) return;
     track('rage_click', { ...describe(target), clicks: clicks.length });
     clicks = [];
   };
@@ -62,7 +65,10 @@ const plugin: Plugin<'frustration'> = (
     (event) => {
       const target = event.composedPath()[0] as Element;
       if (!target.matches || target.closest(FIELDS) || (ignore && target.closest(ignore))) return;
-      rage({ at: event.timeStamp, x: event.clientX, y: event.clientY }, target);
+      rage(
+        { at: event.timeStamp, x: event.clientX, y: event.clientY, selection: selection() },
+        target,
+      );
       const element = clicked(event);
       if (element) dead(event, element);
     },
@@ -73,7 +79,7 @@ const plugin: Plugin<'frustration'> = (
   document.addEventListener('selectionchange', () => {
     selected_at = performance.now();
     // Only a selection of something is an effect: a click moves an empty one by itself.
-    if (getSelection()?.toString()) alive();
+    if (selection()) alive();
   });
 };
 
