@@ -47,7 +47,7 @@ endif
 
 # -- Checking it. -----------------------------------------------------------------------------------
 
-.PHONY: check lint types layers test bench
+.PHONY: check lint types layers test tracker bench
 check: lint types layers test ## All checks below, in this order.
 
 lint: .venv/.ready-dev ## Format and rules, by ruff.
@@ -62,7 +62,12 @@ layers: .venv/.ready-dev ## Who may import whom, by import-linter.
 
 test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
+	@scripts/tracker.sh
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(T)
+
+tracker: ## Check and build the browser tracker. Needs Node and npm; the built scripts are committed.
+	@scripts/tracker.sh
+	cd clickstream_platform/collection/tracker && npm run --silent types && npm run --silent build
 
 bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md.
 	$(BIN)/python -m clickstream_platform_tests.benchmarks $(B)
