@@ -1,6 +1,8 @@
 // What the tracker does in a browser; each scenario has a site and a visitor of its own.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const { deepEqual, equal, ok, notEqual, doesNotMatch, match } = assert;
@@ -858,6 +860,24 @@ export default (scenario) => {
     // Where nothing can be kept, a new visitor for every page would be a lie.
     equal('visitor_id' in view, false);
     equal('session_id' in view, false);
+  });
+
+  scenario('the page of the guide works as shown', async (site) => {
+    const guide = readFileSync(join(import.meta.dirname, '../../../docs/guide/tracker.md'), 'utf8');
+    const [, shown] = guide.match(/```html\n(.*?)```/s);
+    site.html = shown.replaceAll('https://collect.example.com', site.collector).replace("'shop'", `'${site.key}'`);
+    const page = await site.open();
+    await page.click('text=No');
+    await page.evaluate(() => clickstream('track', 'add_to_cart', { product_id: 'shoe' }));
+    await sleep(1_500);
+    equal(site.requests.length, 0);
+    await page.click('text=Yes');
+    await page.evaluate(() => clickstream('track', 'add_to_cart', { product_id: 'shoe' }));
+    const [event] = await site.got('add_to_cart');
+    deepEqual(event.properties, { product_id: 'shoe' });
+    deepEqual(names(site).slice(0, 2), ['consent_update', 'page_view']);
+    await page.waitForLoadState('networkidle');
+    deepEqual(site.scripts, ['/t.js', '/t-viewability.js', '/t-vitals.js']);
   });
 
   scenario('a user is named by the site, until signed out', async (site) => {
