@@ -1,3 +1,3 @@
-"""Collection: how events reach the platform from browsers, apps and servers."""
+"""Collection: what comes over HTTP, from its bytes to canonical records ready for the log."""
 
 __all__: list[str] = []

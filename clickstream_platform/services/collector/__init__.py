@@ -1,0 +1,21 @@
+"""The collector: takes events over HTTP, and says so only when they are on the disk."""
+
+from clickstream_platform.services.collector.app import Collector
+from clickstream_platform.services.collector.log import EventLog, MemoryLog, recover
+from clickstream_platform.services.collector.serve import (
+    PortTakenError,
+    collector,
+    serve,
+    write_keys,
+)
+
+__all__ = [
+    "Collector",
+    "EventLog",
+    "MemoryLog",
+    "PortTakenError",
+    "collector",
+    "recover",
+    "serve",
+    "write_keys",
+]
