@@ -62,11 +62,11 @@ layers: .venv/.ready-dev ## Who may import whom, by import-linter.
 
 test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
-	@scripts/tracker.sh
+	@scripts/npm_packages.sh
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(T)
 
 tracker: ## Check and build the browser tracker. Needs Node and npm; the built scripts are committed.
-	@scripts/tracker.sh
+	@scripts/npm_packages.sh
 	cd clickstream_platform/collection/tracker && npm run --silent types && npm run --silent build
 
 bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md.

@@ -30,7 +30,7 @@ const server = createServer((request, response) => {
   if (pathname == '/v1/events') {
     const chunks = [];
     request.on('data', (chunk) => chunks.push(chunk));
-    request.on('end', () => {
+    request.on('end', async () => {
       const body = Buffer.concat(chunks).toString();
       if (request.method != 'POST') {
         for (const site of sites.values()) site.preflights++;
@@ -41,6 +41,7 @@ const server = createServer((request, response) => {
       const status = site.status;
       const beacon = request.headers['sec-fetch-mode'] == 'no-cors';
       site.requests.push({ status, beacon, body, payload, headers: request.headers });
+      await site.held;
       response.writeHead(status, cors).end();
     });
   } else if (/^\/t[a-z-]*\.js$/.test(pathname)) {
@@ -67,6 +68,8 @@ class Site {
   scripts = [];
   preflights = 0;
   status = 200;
+  // What answers wait for.
+  held = undefined;
 
   constructor(key) {
     this.key = key;

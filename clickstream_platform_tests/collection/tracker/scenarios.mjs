@@ -127,6 +127,7 @@ export default (scenario) => {
     const [view] = await site.got('page_view');
     await act(page);
     deepEqual(names(site).slice(0, 2), ['consent_update', 'page_view']);
+    deepEqual(new Set(site.events.slice(0, 2).map(({ page_url }) => page_url)), new Set([site.address('second')]));
     equal(view.consent.analytics, true);
     for (const name of ['click', 'form_start', 'scroll', 'sign_up']) await site.got(name);
     deepEqual(Object.keys(await site.storage(page)), ['clickstream']);
@@ -143,14 +144,17 @@ export default (scenario) => {
   });
 
   scenario('withdrawal is the last thing sent, and leaves nothing behind, in no tab', async (site) => {
-    site.page_is('<button id="buy">Buy</button>', { consent: {}, batch_ms: 300 });
+    site.page_is('<button id="buy">Buy</button>', { consent: {}, batch_ms: 20_000 });
+    const flush = (tab) => tab.evaluate(() => clickstream('flush'));
     const page = await site.open();
     await page.evaluate(() => clickstream('consent', { analytics: true }));
+    await flush(page);
     const [{ visitor_id }] = await site.got('page_view');
     const other = await site.open('other');
+    await flush(other);
     await site.got('page_view', 2);
-    await page.bringToFront();
-    // This click still waits for its batch when consent is withdrawn: it is not sent.
+    // These clicks still wait for their batch when consent is withdrawn: they are not sent.
+    await other.click('#buy');
     await page.evaluate(() => {
       document.querySelector('#buy').click();
       clickstream('consent', { analytics: false });
@@ -173,6 +177,7 @@ export default (scenario) => {
     equal(site.requests.length, count);
     // Somebody who agrees again is somebody new.
     await page.evaluate(() => clickstream('consent', { analytics: true }));
+    await flush(page);
     const view = (await site.got('page_view', 3)).at(-1);
     notEqual(view.visitor_id, visitor_id);
   });
@@ -183,17 +188,32 @@ export default (scenario) => {
     await page.evaluate(() => clickstream('consent', { analytics: true }));
     await page.clock.runFor(100);
     await site.got('page_view');
+    const asked = async (count) => {
+      while (site.requests.length < count) await sleep(20);
+    };
     site.status = 503;
     await page.click('#buy');
     await page.clock.runFor(100);
-    while (site.requests.length < 2) await sleep(20);
+    await asked(2);
+    // This one is under way while consent is withdrawn, and fails after that.
+    let release;
+    site.held = new Promise((done) => { release = done; });
+    await page.evaluate(() => {
+      clickstream('track', 'sign_up');
+      clickstream('flush');
+    });
+    await asked(3);
     await page.evaluate(() => clickstream('consent', { analytics: false }));
-    while (site.requests.length < 3) await sleep(20);
+    await asked(4);
     deepEqual(await site.storage(page), {});
+    release();
+    await sleep(100);
     site.status = 200;
     const before = site.events.length;
-    await sleep(100);
-    await page.clock.runFor(20_000);
+    for (let i = 0; i < 3; i++) {
+      await page.clock.runFor(10_000);
+      await sleep(50);
+    }
     await site.got('consent_update', 2);
     await sleep(200);
     deepEqual(site.events.slice(before).map(({ name }) => name), ['consent_update']);
@@ -308,18 +328,23 @@ export default (scenario) => {
     await page.fill('#left', 's3cret-left');
     await page.evaluate(() => history.pushState({}, '', 'elsewhere'));
     const [abandoned] = await site.got('form_abandon');
-    await page.goto('about:blank');
-    await site.got('page_ping', 2);
+    // Put aside is not left; a reload is.
+    await page.fill('#left', 's3cret-again');
+    await site.hide(page, true);
+    await site.hide(page, false);
+    await site.quiet(page);
+    equal(site.named('form_abandon').length, 1);
+    await page.reload();
+    await site.got('form_abandon', 2);
     const about = {
       element_type: 'form', element_id: 'signup', element_name: 'signup',
       link_url: site.address('').replace(/\/[^/]*\/$/, '/join'),
     };
     deepEqual(submitted.properties, about);
-    deepEqual(site.named('form_start').map(({ properties }) => properties.element_id), ['signup', 'other']);
+    deepEqual(site.named('form_start').map(({ properties }) => properties.element_id), ['signup', 'other', 'other']);
     equal(site.named('form_submit').length, 1);
     equal(abandoned.properties.element_id, 'other');
     equal(abandoned.page_url, site.address());
-    equal(site.named('form_abandon').length, 1);
     doesNotMatch(site.said, /s3cret|ann@|Ann|t0ken/);
   });
 

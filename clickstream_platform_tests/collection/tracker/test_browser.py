@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clickstream_platform_tests.collection.tracker.conftest import FOLDER
+from clickstream_platform_tests.collection.conftest import FOLDER
 
 HERE = Path(__file__).parent
 

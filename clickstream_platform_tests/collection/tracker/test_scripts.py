@@ -13,7 +13,7 @@ import pytest
 from clickstream_platform import attribution
 from clickstream_platform.collection.tracker import SCRIPTS, ScriptNotFoundError, script
 from clickstream_platform.sessions import PAGE_VIEWS, PINGS
-from clickstream_platform_tests.collection.tracker.conftest import FOLDER
+from clickstream_platform_tests.collection.conftest import FOLDER
 
 CORE_BYTES = 3_000
 """Most that the core may weigh, gzipped, consent included."""

@@ -44,7 +44,7 @@ export const track = (
         name,
         created_at: now,
         ...(identified && identifiers(now)),
-        page_url: page.url,
+        page_url: page.url || clean(location.href),
         ...fields,
         consent: { ...consent, gpc },
         properties,

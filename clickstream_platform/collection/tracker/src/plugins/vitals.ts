@@ -26,7 +26,6 @@ const plugin: Plugin<'vitals'> = ({ track }) => {
   for (const observe of [onCLS, onFCP, onINP, onLCP, onTTFB])
     observe((metric) => changed.set(metric.name, metric), { reportAllChanges: true });
   document.addEventListener('visibilitychange', () => document.hidden && send());
-  addEventListener('pagehide', send);
 };
 
 window.clickstream('plugin', 'vitals', plugin);

@@ -1,4 +1,4 @@
-"""The tools of the tracker, or a skip that says how to get them."""
+"""The tools of browser tests, or a skip that says how to get them."""
 
 import re
 import shutil
@@ -27,7 +27,9 @@ def node() -> str:
     if found is None or int(found[1]) < OLDEST_NODE:
         pytest.skip(f"Node is {version.stdout.strip()}: its driver of browsers needs {OLDEST_NODE}")
     if not (FOLDER / "node_modules").exists():
-        pytest.skip("The tracker's packages are not installed: scripts/tracker.sh installs them")
+        pytest.skip(
+            "The tracker's packages are not installed: scripts/npm_packages.sh installs them"
+        )
     return command
 
 
