@@ -81,5 +81,6 @@ docs: .venv/.ready ## Print docs/tables and docs/commands.md from the code.
 
 clean: ## Remove caches and the environment; never data.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist \
-	  spark-warehouse artifacts
+	  spark-warehouse artifacts clickstream_platform/collection/tracker/node_modules \
+	  clickstream_platform_tests/collection/clients/node_modules
 	find clickstream_platform clickstream_platform_tests -name __pycache__ -prune -exec rm -rf {} +

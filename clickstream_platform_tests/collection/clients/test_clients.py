@@ -99,7 +99,10 @@ def visit(node: str, chromium: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.mark.parametrize("client", SENT)
 def test_each_event_lands_once(visit: Visit, client: str) -> None:
-    assert Counter(visit.of(client)["event_name"].to_list()) == SENT[client]
+    counts = Counter(visit.of(client)["event_name"].to_list())
+    # Each ping says what passed since the one before; how many there are depends on the machine.
+    assert min(counts["page_ping"], 1) == SENT[client].get("page_ping", 0)
+    assert counts | {"page_ping": 1} == SENT[client] | {"page_ping": 1}
     assert visit.events["event_id"].is_unique().all()
 
 
@@ -133,8 +136,7 @@ def test_consent_and_engaged_time_of_our_own(visit: Visit) -> None:
     events = visit.of("own")
     assert events["consent_analytics"].all()
     assert not events["consent_marketing"].any()
-    (engaged_ms,) = events.filter(pl.col("event_name") == "page_ping")["engaged_time_ms"]
-    assert 2_000 <= engaged_ms <= 60_000
+    assert 2_000 <= events["engaged_time_ms"].sum() <= 60_000
     assert events["tracker_session_id"].n_unique() == 1
 
 

@@ -13,9 +13,9 @@ const [folder, executablePath, only] = process.argv.slice(2);
 const require = createRequire(join(folder, 'package.json'));
 const { chromium } = require('playwright-core');
 
-const AT_ONCE = 4;
-const PATIENCE_MS = 20_000;
-const SCENARIO_MS = 50_000;
+const AT_ONCE = 5;
+const PATIENCE_MS = 40_000;
+const SCENARIO_MS = 120_000;
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -60,13 +60,16 @@ const collector = `http://127.0.0.1:${port}`;
 // -- A site: its pages, its visitors' browser, and what the collector got from them. ----------------
 
 const QUICK = { batch_ms: 50, consent: { analytics: true } };
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
+const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'],
+  ignoreDefaultArgs: ['--disable-back-forward-cache'] });
 const measured = {};
 
 class Site {
   requests = [];
   scripts = [];
   preflights = 0;
+  // Requests to the collector that pages wait for.
+  pending = new Set();
   status = 200;
   // What answers wait for.
   held = undefined;
@@ -107,7 +110,10 @@ class Site {
     page.on('request', (request) => {
       const { pathname } = new URL(request.url());
       if (request.resourceType() == 'script') this.scripts.push(pathname);
+      if (request.resourceType() == 'fetch') this.pending.add(request);
     });
+    for (const name of ['requestfinished', 'requestfailed'])
+      page.on(name, (request) => this.pending.delete(request));
     page.on('pageerror', (error) => this.errors.push(String(error)));
     if (clock) await page.clock.install({ time: new Date('2026-03-01T12:00:00Z') });
     if (prepare) await page.addInitScript(prepare);
@@ -125,23 +131,30 @@ class Site {
     return this.events.filter((event) => event.name == name);
   }
 
-  // Wait until the collector has so many events of a name, and return them.
-  async got(name, count = 1) {
+  // Wait until something is so.
+  async until(condition, what = condition) {
     const end = Date.now() + PATIENCE_MS;
-    while (this.named(name).length < count) {
+    while (!(await condition())) {
       if (Date.now() > end) {
         const names = this.events.map((event) => event.name);
-        throw new Error(`no ${count} ${name} but ${JSON.stringify(names)}; ${this.errors}`);
+        throw new Error(`not yet: ${what}; got ${JSON.stringify(names)}; ${this.errors}`);
       }
       await sleep(20);
     }
+  }
+
+  // Wait until the collector has so many events of a name, and return them.
+  async got(name, count = 1) {
+    await this.until(() => this.named(name).length >= count, `${count} ${name}`);
     return this.named(name);
   }
 
-  // Let whatever waits in the page be sent.
+  // Let whatever waits in the page be sent, and whatever is under way arrive.
   async quiet(page) {
     await page.evaluate(() => clickstream('flush'));
-    await sleep(400);
+    await sleep(300);
+    await this.until(() => !this.pending.size, 'answers');
+    await sleep(50);
   }
 
   // All that the collector was ever told, as text.

@@ -188,9 +188,7 @@ export default (scenario) => {
     await page.evaluate(() => clickstream('consent', { analytics: true }));
     await page.clock.runFor(100);
     await site.got('page_view');
-    const asked = async (count) => {
-      while (site.requests.length < count) await sleep(20);
-    };
+    const asked = (count) => site.until(() => site.requests.length >= count, `${count} requests`);
     site.status = 503;
     await page.click('#buy');
     await page.clock.runFor(100);
@@ -207,14 +205,13 @@ export default (scenario) => {
     await asked(4);
     deepEqual(await site.storage(page), {});
     release();
-    await sleep(100);
+    await site.until(() => !site.pending.size);
     site.status = 200;
     const before = site.events.length;
-    for (let i = 0; i < 3; i++) {
-      await page.clock.runFor(10_000);
-      await sleep(50);
-    }
-    await site.got('consent_update', 2);
+    await site.until(async () => {
+      await page.clock.runFor(5_000);
+      return site.named('consent_update').length > 1;
+    });
     await sleep(200);
     deepEqual(site.events.slice(before).map(({ name }) => name), ['consent_update']);
   });
@@ -243,6 +240,10 @@ export default (scenario) => {
     // Stored by a visit before the visitor turned it on.
     const early = await site.open();
     await site.got('page_view');
+    await sleep(200);
+    await early.goto('about:blank');
+    await site.got('page_ping');
+    await sleep(300);
     await early.close();
     const count = site.requests.length;
     const page = await site.open('', { prepare });
@@ -426,6 +427,7 @@ export default (scenario) => {
     await page.evaluate(() => history.pushState({}, '', 'next'));
     // An application that goes back to the top has not scrolled.
     await to(0);
+    await site.got('page_ping');
     await site.quiet(page);
     deepEqual(site.named('scroll').map(({ properties, page_url }) => [properties.scroll_share, page_url]),
       [[0.25, site.address()], [0.5, site.address()]]);
@@ -472,10 +474,7 @@ export default (scenario) => {
     await sign();
     await wait(5);
     await page.evaluate(() => history.pushState({}, '', 'two'));
-    await wait(1);
-    const [one] = site.named('page_ping').filter(({ page_url }) => page_url == site.address('one'));
-    equal(one.engaged_time_ms, 20_000 + 30_000 + 5_000);
-    await wait(1);
+    await wait(2);
     await site.hide(page, true);
     await wait(3_600);
     await sign(); // no sign counts where nothing is seen
@@ -483,26 +482,30 @@ export default (scenario) => {
     await site.hide(page, false);
     await wait(4);
     await page.goto('about:blank');
-    await sleep(300);
-    const times = site.named('page_ping')
-      .filter(({ page_url }) => page_url == site.address('two'))
+    const times = (path) => site.named('page_ping')
+      .filter(({ page_url }) => page_url == site.address(path))
       .map(({ engaged_time_ms }) => engaged_time_ms);
-    deepEqual(times, [2_000, 4_000]);
+    await site.until(() => times('two').length > 1, 'two pings of the second page');
+    deepEqual(times('one'), [20_000 + 30_000 + 5_000]);
+    deepEqual(times('two'), [2_000, 4_000]);
   });
 
   scenario('pings report engaged time while the page is open', async (site) => {
     site.page_is('', { ping_ms: 15_000 });
     const page = await site.open('', { clock: true });
     await page.clock.pauseAt(new Date('2026-03-01T12:00:10Z'));
-    await page.clock.runFor(70_000);
-    await sleep(200);
-    await page.clock.runFor(1_000);
-    await site.got('page_ping', 2);
-    await sleep(200);
     // Nobody moves: 30 seconds count from the opening of the page, and no ping follows.
-    const times = site.named('page_ping').map(({ engaged_time_ms }) => engaged_time_ms);
-    ok(Math.abs(times.reduce((a, b) => a + b, 0) - 30_000) <= 1, String(times));
-    ok(times.length <= 3);
+    const times = () => site.named('page_ping').map(({ engaged_time_ms }) => engaged_time_ms);
+    const total = () => times().reduce((sum, ms) => sum + ms, 0);
+    await page.clock.runFor(70_000);
+    await site.until(async () => {
+      await page.clock.runFor(1_000);
+      return total() >= 29_990;
+    });
+    await page.clock.runFor(70_000);
+    await site.quiet(page);
+    ok(Math.abs(total() - 30_000) <= 10, String(times()));
+    ok(times().length <= 3, String(times()));
   });
 
   scenario('a session ends after more than thirty minutes', async (site) => {
@@ -516,7 +519,7 @@ export default (scenario) => {
     await page.clock.runFor(1_800_001);
     await track('third');
     await page.clock.runFor(1_000);
-    await site.got('third');
+    for (const name of ['first', 'second', 'third']) await site.got(name);
     const [first, second, third] = ['first', 'second', 'third'].map((name) => site.named(name)[0]);
     equal(second.session_id, first.session_id);
     notEqual(third.session_id, second.session_id);
@@ -537,7 +540,7 @@ export default (scenario) => {
     await site.quiet(page);
     deepEqual(site.named('add_to_cart').map(({ properties }) => properties.i), [0, 1, 2]);
     equal(new Set(site.events.map(({ id }) => id)).size, site.events.length);
-    deepEqual(Object.keys(await site.storage(page)), ['clickstream']);
+    await page.waitForFunction(() => !localStorage.clickstream_queue);
   });
 
   scenario('events that a page could not send are sent once by the next one', async (site) => {
@@ -561,7 +564,7 @@ export default (scenario) => {
     equal(new Set(site.events.map(({ id }) => id)).size, site.events.length);
     const { payload } = site.requests.find(({ status, payload }) => status == 200 && payload.events.some(({ id }) => id == click.id));
     ok(payload.sent_at > click.created_at);
-    deepEqual(Object.keys(await site.storage(next)), ['clickstream']);
+    await next.waitForFunction(() => !localStorage.clickstream_queue);
   });
 
   scenario('what the collector refuses for good is not sent again, and what waits is bounded', async (site) => {
@@ -569,25 +572,26 @@ export default (scenario) => {
     const page = await site.open('', { clock: true });
     await page.clock.runFor(100);
     await site.got('page_view');
+    const asked = (count) => site.until(() => site.requests.length >= count && !site.pending.size, `${count} requests`);
     site.status = 400;
     await page.evaluate(() => clickstream('track', 'refused'));
     await page.clock.runFor(100);
-    while (site.requests.length < 2) await sleep(20);
+    await asked(2);
     site.status = 503;
     await page.evaluate(() => clickstream('track', 'before'));
     await page.clock.runFor(100);
-    while (site.requests.length < 3) await sleep(20);
-    await sleep(100);
+    await asked(3);
+    await page.waitForFunction(() => localStorage.clickstream_queue);
     await page.evaluate(() => { for (let i = 0; i < 300; i++) clickstream('track', 'many', { i }); });
     await page.clock.runFor(5_000);
-    while (site.requests.length < 4) await sleep(20);
-    await sleep(100);
-    equal(await page.evaluate(() => JSON.parse(localStorage.clickstream_queue).length), 200);
+    await asked(4);
+    await page.waitForFunction(() => JSON.parse(localStorage.clickstream_queue).length == 200);
     site.status = 200;
-    for (let i = 0; i < 20 && site.named('many').length < 200; i++) {
+    await site.until(async () => {
       await page.clock.runFor(10_000);
-      await sleep(50);
-    }
+      return site.named('many').length >= 200;
+    });
+    await site.quiet(page);
     const many = site.named('many').map(({ properties }) => properties.i).sort((a, b) => a - b);
     deepEqual(many, Array.from({ length: 200 }, (_, i) => i + 100));
     deepEqual(site.named('refused'), []);
@@ -604,10 +608,12 @@ export default (scenario) => {
     await page.goto('about:blank');
     await site.got('page_ping');
     await sleep(200);
-    deepEqual(names(site), ['page_view', 'click', 'click', 'page_ping']);
+    // On a slow machine, time may pass between the two events that tell of leaving.
+    deepEqual(names(site).filter((name, i, all) => name != all[i - 1] || name != 'page_ping'),
+      ['page_view', 'click', 'click', 'page_ping']);
     ok(site.requests.every(({ beacon }) => beacon));
     match(site.requests[0].headers['content-type'], /^text\/plain/);
-    ok(site.named('page_ping')[0].engaged_time_ms >= 200);
+    ok(site.named('page_ping')[0].engaged_time_ms >= 190);
   });
 
   scenario('a tab that is put aside sends what waits, and goes on when it comes back', async (site) => {
@@ -625,6 +631,53 @@ export default (scenario) => {
     await site.quiet(page);
     await site.got('in_foreground');
     equal(new Set(site.events.map(({ id }) => id)).size, site.events.length);
+  });
+
+  scenario('an event too large for a beacon is sent all the same', async (site) => {
+    site.page_is('');
+    const page = await site.open();
+    await site.got('page_view');
+    await site.hide(page, true);
+    await page.evaluate(() => clickstream('track', 'large', { text: 'x'.repeat(70_000) }));
+    const [{ properties }] = await site.got('large');
+    equal(properties.text.length, 70_000);
+    equal(site.requests.at(-1).beacon, false);
+  });
+
+  scenario('coming back from the back/forward cache is a page view', async (site) => {
+    site.page_is('<button id="buy">Buy</button>');
+    const page = await site.open('one');
+    const [{ visitor_id }] = await site.got('page_view');
+    await page.evaluate(() => { window.same = true; location.href = 'two'; });
+    await site.got('page_view', 2);
+    await page.goBack({ waitUntil: 'commit' });
+    await page.waitForFunction(() => window.same);
+    const third = (await site.got('page_view', 3)).at(-1);
+    equal(third.page_url, site.address('one'));
+    equal(third.visitor_id, visitor_id);
+    await page.click('#buy');
+    await site.got('click');
+    await site.quiet(page);
+    equal(site.named('page_view').length, 3);
+    equal(site.named('click').length, 1);
+  });
+
+  scenario('a page rendered ahead of its visit waits for it', async (site) => {
+    site.page_is('');
+    // What Chromium says of such a page; its driver cannot drive one.
+    const page = await site.open('', {
+      prepare: () => Object.defineProperty(document, 'prerendering', { value: true, configurable: true }),
+    });
+    await sleep(400);
+    equal(site.requests.length, 0);
+    deepEqual(await site.storage(page), {});
+    await page.evaluate(() => {
+      delete document.prerendering;
+      document.dispatchEvent(new Event('prerenderingchange'));
+    });
+    await site.got('page_view');
+    await site.quiet(page);
+    equal(site.named('page_view').length, 1);
   });
 
   scenario('clicks tell the element, through shadow roots, and nothing it says', async (site) => {
@@ -666,7 +719,7 @@ export default (scenario) => {
     }, [at, x, y, id]);
     const rages = async () => {
       await page.clock.runFor(100);
-      await sleep(150);
+      await site.quiet(page);
       return site.named('rage_click').length;
     };
     for (const at of [0, 600, 1_001]) await click(at, 50, 50); // a moment too slow
@@ -710,7 +763,7 @@ export default (scenario) => {
       await page.evaluate((id) => document.querySelector(id).click(), id);
       await page.clock.runFor(ms);
       await page.clock.runFor(200);
-      await sleep(200);
+      await site.quiet(page);
       return site.named('dead_click').slice(before).map(({ properties }) => properties.element_id);
     };
     deepEqual(await dead('#dead', 6_700), []);
@@ -733,14 +786,17 @@ export default (scenario) => {
     const seen = () => site.named('element_view').map(({ properties }) => properties.element_name);
     // Intersections are real, and come with frames; only time is given.
     const at = async (y, ms) => {
-      await page.evaluate((y) => scrollTo(0, y), y);
-      for (let i = 0; i < 5; i++) {
-        await page.clock.runFor(20);
-        await sleep(30);
-      }
+      await page.evaluate((y) => new Promise((done) => {
+        scrollTo(0, y);
+        // Observers are told in the order in which they began: the plugin's before this one.
+        new IntersectionObserver((_, observer) => {
+          observer.disconnect();
+          done();
+        }).observe(document.querySelector('[data-track-view]'));
+      }), y);
       await page.clock.runFor(ms);
       await page.clock.runFor(100);
-      await sleep(150);
+      await site.quiet(page);
     };
     await page.clock.pauseAt(new Date('2026-03-01T12:01:00Z'));
     await page.waitForLoadState('networkidle');
