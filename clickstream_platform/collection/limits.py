@@ -27,6 +27,7 @@ MAX_URL_BYTES = 16_384
 
 GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31
+_HOLDERS = frozenset({dict, list})
 
 
 def inflated(body: bytes, encoding: str = "") -> bytes:
@@ -73,11 +74,11 @@ def excess(value: object) -> str | None:
             return "event_too_deep"
         deeper: list[object] = []
         for item in level:
-            if isinstance(item, dict):
+            if type(item) is dict:
                 keys += len(item)
-                deeper += [v for v in item.values() if isinstance(v, (dict, list))]
-            elif isinstance(item, list):
-                deeper += [v for v in item if isinstance(v, (dict, list))]
+                deeper += [held for held in item.values() if type(held) in _HOLDERS]
+            elif type(item) is list:
+                deeper += [held for held in item if type(held) in _HOLDERS]
         level = deeper
         if keys > MAX_KEYS:
             return "event_has_too_many_keys"

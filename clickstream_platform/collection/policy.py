@@ -48,7 +48,7 @@ def admitted(
     taken: list[Prepared] = []
     kept: list[Record] = []
     for index, record in enumerate(batch.records):
-        reason = excess(record) if _has_depth(record) else None
+        reason = excess(record)
         if key.kind == "browser" and record.get("event_name") in server_only:
             reason = "event_is_server_only"
         if reason is None:
@@ -90,10 +90,6 @@ def refused_request(reason: str, arrival: Arrival, protocol: str, body_bytes: in
             "properties": {"body_bytes": body_bytes},
         }
     )
-
-
-def _has_depth(record: Record) -> bool:
-    return any(name in record for name in _NESTED)
 
 
 def _stamp(record: Record, arrival: Arrival, source: str, index: int) -> None:

@@ -275,6 +275,7 @@ def test_sigterm_drains(door: Door, tmp_path: Path) -> None:
         line = process.stdout.readline()
         found = re.search(r":(\d+)", line)
         assert found, line
+        resend(int(found[1]), key, history, [event(1)])
         with Clients(int(found[1]), key, history, name="t"):
             time.sleep(0.3)
             process.send_signal(signal.SIGTERM)

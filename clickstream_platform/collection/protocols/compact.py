@@ -41,10 +41,14 @@ TEXTS = {
 }
 """Fields that hold text, and what they are called in a record."""
 
-NUMBERS = {"created_at": "created_at", "engaged_time_ms": "engaged_time_ms", "revenue": "revenue"}
-"""Fields that hold a number."""
+WHOLE_NUMBERS = ("created_at", "engaged_time_ms")
+"""Fields that hold a number of milliseconds."""
 
-OBJECTS = ("consent", "properties")
+_KINDS = {
+    **dict.fromkeys(TEXTS, (str,)),
+    **dict.fromkeys((*WHOLE_NUMBERS, "revenue"), (int, float)),
+    **dict.fromkeys(("consent", "properties"), (dict,)),
+}
 
 
 def key(arrival: Arrival, payload: object) -> str | None:
@@ -78,24 +82,20 @@ def _copied(event: Mapping[str, object], record: Record) -> bool:
     """Copy the known fields of an event into a record; whether all had the right type."""
     sound = True
     for name, value in event.items():
-        if value is None or value == "":
+        kind = _KINDS.get(name)
+        if kind is None or value is None or value == "":
             continue
-        if (text := TEXTS.get(name)) is not None:
-            if isinstance(value, str):
-                record[text] = value
-            else:
-                sound = False
-        elif (number := NUMBERS.get(name)) is not None:
-            count = None if isinstance(value, str) else whole(value)
-            if count is None:
+        if type(value) not in kind:
+            sound = False
+        elif (text := TEXTS.get(name)) is not None:
+            record[text] = value
+        elif name in WHOLE_NUMBERS and type(value) is float:
+            if (rounded := whole(value)) is None:
                 sound = False
             else:
-                record[number] = value if number == "revenue" else count
-        elif name in OBJECTS:
-            if isinstance(value, dict):
-                record[name] = value
-            else:
-                sound = False
+                record[name] = rounded
+        else:
+            record[name] = value
     return sound
 
 

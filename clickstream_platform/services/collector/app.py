@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-import limits
 import msgspec
 import polars as pl
 
@@ -29,6 +28,7 @@ from clickstream_platform.collection.lines import Prepared
 from clickstream_platform.collection.origins import Origins
 from clickstream_platform.collection.policy import Enrichment, admitted, refused, refused_request
 from clickstream_platform.collection.protocols import protocol_at, stub_at
+from clickstream_platform.collection.rates import Meter, Rate
 from clickstream_platform.collection.refusals import RETRY_AFTER_S, RefusedError
 from clickstream_platform.collection.write_keys import WriteKey, WriteKeys
 from clickstream_platform.privacy import truncate_ips
@@ -122,12 +122,9 @@ class Collector:
         self._enrichments = tuple(enrichments)
         self._clock_ns = clock_ns
         self._keys_at = -KEYS_AGE_S
-        self._limiter = limits.strategies.SlidingWindowCounterRateLimiter(
-            limits.storage.MemoryStorage()
-        )
-        self._per_key = limits.parse(settings.rate_per_key)
-        self._per_address = limits.parse(settings.rate_per_address)
-        self._per_quarantine = limits.parse(QUARANTINE_RATE)
+        self._per_key = Meter(Rate.parse(settings.rate_per_key))
+        self._per_address = Meter(Rate.parse(settings.rate_per_address))
+        self._per_quarantine = Meter(Rate.parse(QUARANTINE_RATE))
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the life of the server."""
@@ -238,7 +235,7 @@ class Collector:
         )
         for rejection in batch.rejected:
             self.refusals[rejection.reason] = self.refusals.get(rejection.reason, 0) + 1
-            if self._limiter.hit(self._per_quarantine, key.key_id):
+            if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 lines.append(refused(rejection, arrival, protocol.name))
         if lines:
             await self.log.append(key.source, lines)
@@ -257,7 +254,7 @@ class Collector:
         try:
             # A body that cannot be read holds no key, but a header may.
             key = key or self._key(protocol.key(arrival, None))
-            if self._limiter.hit(self._per_quarantine, key.key_id):
+            if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 line = refused_request(refusal.reason, arrival, protocol.name, body_bytes)
                 await self.log.append(key.source, [line])
         except RefusedError:
@@ -315,9 +312,10 @@ class Collector:
         if cost > MAX_EVENTS:
             reason = "too_many_events"
             raise RefusedError(reason)
-        fits = self._limiter.hit(self._per_key, key.key_id, cost=cost)
+        now_s = time.monotonic()
+        fits = self._per_key.admits(key.key_id, cost, now_s)
         if key.kind == "browser" and request.address:
-            fits = fits and self._limiter.hit(self._per_address, request.address, cost=cost)
+            fits = fits and self._per_address.admits(request.address, cost, now_s)
         if not fits:
             reason = "rate_limited"
             raise RefusedError(reason)

@@ -15,7 +15,6 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +39,7 @@ class _Append:
     source: str
     records: Sequence[Prepared]
     size: int
-    done: "Future[None]"
+    done: asyncio.Future[None]
 
 
 @dataclass(slots=True)
@@ -117,16 +116,12 @@ class EventLog:
         A `RefusedError` says that the disk did not take them (``log_unavailable``), or that too
         much waits for it already (``overloaded``). Nothing was acknowledged, and nothing counts.
         """
-        await asyncio.wrap_future(self.submit(source, records))
+        await self._submit(source, records)
 
-    def submit(self, source: str, records: Sequence[Prepared]) -> "Future[None]":
-        """Hand records to the writer; the future is done when they are durable.
-
-        Raises:
-            RefusedError: Too much waits already, or the log is closing.
-        """
+    def _submit(self, source: str, records: Sequence[Prepared]) -> asyncio.Future[None]:
+        """Hand records to the writer; the future is done when they are durable."""
         size = sum(record.size for record in records)
-        done: Future[None] = Future()
+        done = asyncio.get_running_loop().create_future()
         with self._wake:
             if self._is_closing:
                 reason = "shutting_down"
@@ -200,11 +195,8 @@ class EventLog:
         else:
             self.counts.records += len(lines)
             self.counts.commits += 1
-        for item in group:
-            if failure is None:
-                item.done.set_result(None)
-            else:
-                item.done.set_exception(failure)
+        # All that were committed together are woken together: one wake-up of the loop, not many.
+        group[0].done.get_loop().call_soon_threadsafe(_settle, group, failure)
 
     def _segment(self, source: str) -> Segment:
         found = self._segments.get(source)
@@ -238,6 +230,17 @@ class EventLog:
             logger.error("a segment cannot be sealed: %s", os.strerror(error.errno or 0))
         finally:
             os.close(segment.descriptor)
+
+
+def _settle(group: Sequence[_Append], failure: RefusedError | None) -> None:
+    """Tell those that wait; some may have given up."""
+    for item in group:
+        if item.done.done():
+            continue
+        if failure is None:
+            item.done.set_result(None)
+        else:
+            item.done.set_exception(failure)
 
 
 def open_segment(folder: Path) -> Segment:

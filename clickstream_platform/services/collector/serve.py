@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from types import FrameType
 
@@ -15,6 +16,9 @@ from clickstream_platform.settings import Settings
 
 DRAIN_S = 8
 """How long requests may finish after SIGTERM; the process is gone within 10 seconds."""
+
+SWITCH_S = 0.0005
+"""How long one thread may keep the interpreter from the others, in seconds."""
 
 MAX_CONNECTIONS = 4_000
 """Connections beyond which the server answers 503 at once."""
@@ -96,6 +100,8 @@ def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None])
     # The server raises the signal again when it is done; then it has no work left to do.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    # The writer of the log waits for the interpreter at most this long behind busy handlers.
+    sys.setswitchinterval(SWITCH_S)
     with listener:
         listener.listen(2048)
         ready(listener.getsockname()[1])
