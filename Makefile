@@ -62,11 +62,8 @@ layers: .venv/.ready-dev ## Who may import whom, by import-linter.
 
 test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
-<<<<<<< HEAD
 	@scripts/npm_packages.sh
-=======
 	@scripts/node_clients.sh
->>>>>>> collector
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(T)
 
 tracker: ## Check and build the browser tracker. Needs Node and npm; the built scripts are committed.

@@ -32,18 +32,14 @@ for (const client of CLIENTS.slice(1)) {
 
 const own = `<script>
     window.clickstream = Object.assign(function () { clickstream.q.push(arguments) }, { q: [] });
-    clickstream('init', { key: '${keys.own}', endpoint: '${collector}', plugins: { links: true } });
+    clickstream('init', { key: '${keys.own}', plugins: { links: true } });
     clickstream('consent', { analytics: true });
     clickstream('identify', 'ann');
     clickstream('track', 'add_to_cart', { product_id: 'S1' });
-  </script><script async src="/t.js"></script>`;
+  </script><script async src="${collector}/t.js"></script>`;
 
 const server = createServer((request, response) => {
   const name = new URL(request.url, 'http://localhost').pathname.slice(1);
-  if (/^t[a-z-]*\.js$/.test(name)) {
-    response.setHeader('Content-Type', 'text/javascript');
-    return response.end(readFileSync(join(tracker, 'built', name)));
-  }
   if (name.endsWith('.js')) return response.end(scripts[name.slice(0, -3)]);
   response.setHeader('Content-Type', 'text/html; charset=utf-8');
   response.end(`<!doctype html><html><head><title>Shop</title><link rel="icon" href="data:,">
