@@ -568,7 +568,7 @@ export default (scenario) => {
   });
 
   scenario('what the collector refuses for good is not sent again, and what waits is bounded', async (site) => {
-    site.page_is('');
+    site.page_is('', { ping_ms: 1e9 });
     const page = await site.open('', { clock: true });
     await page.clock.runFor(100);
     await site.got('page_view');
@@ -835,12 +835,16 @@ export default (scenario) => {
 
   scenario('web vitals arrive when the page is left', async (site) => {
     site.page_is(`<h1>Large words</h1><p>Words</p>
-      <button id="slow" onclick="const end = performance.now() + 60; while (performance.now() < end);">Slow</button>
-      <script>setTimeout(() => document.querySelector('p').style.marginTop = '300px', 100)</script>`,
+      <button id="slow" onclick="const end = performance.now() + 60; while (performance.now() < end);">Slow</button>`,
       { plugins: { vitals: true } });
     const page = await site.open();
     await page.waitForLoadState('networkidle');
-    await sleep(400);
+    await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length);
+    // What was painted moves; the move is measured once it is painted, too.
+    await page.evaluate(() => new Promise((done) => {
+      new PerformanceObserver(done).observe({ type: 'layout-shift' });
+      document.querySelector('p').style.marginTop = '300px';
+    }));
     await page.click('#slow');
     await sleep(300);
     await page.goto('about:blank');
