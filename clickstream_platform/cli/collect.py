@@ -40,6 +40,25 @@ def collect(
     )
 
 
+@app.command(epilog="Example: `clickstream micro --port 9090`")
+def micro(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 9090,
+    data: Data = None,
+) -> None:
+    """Take events in memory, to test tracking: every key, every origin, nothing stored.
+
+    `/micro/all` counts what came, `/micro/good` and `/micro/bad` show it as ingestion would judge
+    it, `/micro/reset` forgets it. It listens on this machine alone.
+    """
+    from signal import SIGINT, SIGTERM, sigwait
+
+    from clickstream_platform.services.collector import running_micro
+
+    with running_micro(settings_of(data), port=port) as running:
+        say(f"Micro on [bold]{running.url}[/]; Ctrl-C ends it")
+        sigwait({SIGINT, SIGTERM})
+
+
 @keys.command("add", epilog="Example: `clickstream keys add web --kind browser`")
 def keys_add(
     source: Annotated[str, typer.Argument(help="Source that its events belong to.")],

@@ -1,4 +1,4 @@
-"""Rates: how many events a sender may send, smoothed so that no minute's edge lets two through."""
+"""Rates: how many events a sender may send: so many at once, and then at the rate's pace."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -27,6 +27,7 @@ class Meter:
     """Counts the events of each sender against one rate.
 
     Each event costs its share of the period; a sender may run into debt by one period at most.
+    Over ``k`` periods a sender gets through at most ``k + 1`` times the rate's events.
 
     Source:
         The generic cell rate algorithm (ITU-T I.371).

@@ -28,12 +28,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
 from clickstream_platform.collection import lines, policy
 from clickstream_platform.collection.arrivals import Arrival, Record
 from clickstream_platform.collection.protocols import parsing
-from clickstream_platform.collection.strict_json import _decode
 from clickstream_platform.events.agents import bot_reason
 from clickstream_platform.services.collector import Collector, EventLog, serve, write_keys
 from clickstream_platform.settings import CollectorSettings, Settings, load_settings
@@ -123,9 +123,12 @@ def score_bots(record: Record, _: Arrival) -> None:
 
 def without_rules() -> None:
     """Take out of this process what judges events; they are still decoded, logged and synced."""
-    parsing.strict_json = _decode
-    policy.excess = lambda _: None
-    lines.scrub_payloads = lambda texts, **_: texts
+    for module, name, instead in (
+        (parsing, "strict_json", msgspec.json.decode),
+        (policy, "excess", lambda _: None),
+        (lines, "scrub_payloads", lambda texts: texts),
+    ):
+        setattr(module, name, instead)
 
 
 def serve_forever(data: Path, variant: str) -> None:

@@ -88,7 +88,7 @@ def contents(settings: Settings) -> dict[str, pl.DataFrame]:
 @pytest.mark.parametrize("point", KILLED_AT)
 def test_killed_ingestion_is_taken_up_again(settings: Settings, point: str) -> None:
     path = drop(settings, "a.ndjson.gz", records())
-    killed = subprocess.run(
+    killed = subprocess.run(  # noqa: S603 - our own interpreter and script
         [sys.executable, "-c", WORKER, str(settings.data), str(path), *KILLED_AT[point]],
         check=False,
     )

@@ -394,8 +394,8 @@ def test_10_odd_source_is_refused(tmp_path: Path, source: str) -> None:
 
 def test_10_no_field_becomes_a_path(door: Door) -> None:
     evil = "../../../../tmp/evil"
-    fields = {"id": evil, "name": evil, "visitor_id": evil, "session_id": evil, "app_id": evil}
-    door.send(post("/v1/events", batch(door.key().key, event(**fields))))
+    odd = event(id=evil, name=evil, visitor_id=evil, session_id=evil, app_id=evil)
+    door.send(post("/v1/events", batch(door.key().key, odd)))
     inside = {
         path.relative_to(door.settings.data).parts[0] for path in door.settings.data.rglob("*")
     }
@@ -542,7 +542,7 @@ def test_18_there_is_no_redirect(door: Door, target: str) -> None:
 
 # -- 20: forged server requests -------------------------------------------------------------------
 
-FORGERIES = {
+FORGERIES: dict[str, tuple[dict[str, Any], str]] = {
     "another body": ({"body": b"{}"}, "signature_invalid"),
     "one more byte": ({"body": None}, "signature_invalid"),
     "another time": ({"stamp": str(int(NOW.timestamp()) + 1)}, "signature_invalid"),

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -39,19 +38,12 @@ def packages() -> str:
     return str(folder / "node_modules")
 
 
-@pytest.fixture
-def zygote() -> Iterator[Zygote]:
-    made = Zygote()
-    yield made
-    made.close()
-
-
 def test_every_event_of_each_client_lands_once(door: Door, zygote: Zygote, packages: str) -> None:
     key = door.key("shop_live", "server", app_ids=("shop",)).key
     running = zygote.start(door.settings.data)
     node = [str(shutil.which("node")), str(SCRIPT), str(running.port), key]
     environment = os.environ | {"NODE_PATH": packages}
-    done = subprocess.run(  # noqa: S603 - our own script
+    done = subprocess.run(
         node, env=environment, capture_output=True, text=True, timeout=50, check=False
     )
     assert done.returncode == 0, done.stderr

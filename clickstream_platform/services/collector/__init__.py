@@ -2,6 +2,7 @@
 
 from clickstream_platform.services.collector.app import Collector
 from clickstream_platform.services.collector.log import EventLog, MemoryLog, recover
+from clickstream_platform.services.collector.micro import Micro, MicroError, running_micro
 from clickstream_platform.services.collector.serve import (
     PortTakenError,
     collector,
@@ -13,9 +14,12 @@ __all__ = [
     "Collector",
     "EventLog",
     "MemoryLog",
+    "Micro",
+    "MicroError",
     "PortTakenError",
     "collector",
     "recover",
+    "running_micro",
     "serve",
     "write_keys",
 ]

@@ -101,16 +101,18 @@ class Collector:
         log: Where records go.
         keys: Who may send.
         enrichments: Called with each record before it is encoded.
+        origins: Pages that may send; those of the settings unless given.
         clock_ns: Nanoseconds since 1970.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a collector is made of
         self,
         settings: CollectorSettings,
         log: Log,
         keys: WriteKeys,
         *,
         enrichments: Iterable[Enrichment] = (),
+        origins: Origins | None = None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.log = log
@@ -118,7 +120,7 @@ class Collector:
         self.refusals: dict[str, int] = {}
         self.is_draining = False
         self._settings = settings
-        self._origins = Origins(settings.origins)
+        self._origins = origins or Origins(settings.origins)
         self._server_only = frozenset(settings.server_only_events)
         self._enrichments = tuple(enrichments)
         self._clock_ns = clock_ns

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ import pytest
 from clickstream_platform.events import Ledger, ingest_landing, pending_files, refresh_events
 from clickstream_platform.lake import Lake
 from clickstream_platform.services.collector import recover
-from clickstream_platform.settings import Settings
 from clickstream_platform_tests.events.door import landed
 from clickstream_platform_tests.services.process import (
     Clients,
@@ -34,18 +32,6 @@ from clickstream_platform_tests.services.wire import NOW, Door, batch, event
 
 SEED = 20261125
 KILLS = 20
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    made = Zygote()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def door(settings: Settings) -> Door:
-    return Door(settings)
 
 
 def in_log(door: Door) -> Counter[str]:
@@ -300,7 +286,7 @@ def test_trace_shows_write_then_sync_then_reply(door: Door, tmp_path: Path) -> N
     trace = tmp_path / "trace"
     key = door.key().key
     command = [
-        strace, "-f", "-o", str(trace), "-e", "trace=write,fdatasync,writev,sendto,sendmsg",
+        strace, "-f", "-o", str(trace), "-e", "trace=write,fsync,fdatasync,writev,sendto,sendmsg",
         "-s", "64", sys.executable, "-c", "from clickstream_platform.cli import main; main()",
         "collect", "--port", "0", "--data", str(door.settings.data),
     ]  # fmt: skip
@@ -320,13 +306,16 @@ def test_trace_shows_write_then_sync_then_reply(door: Door, tmp_path: Path) -> N
         for connection in collector.dialled:
             connection.close()
         process.stdout.close()
-    steps = []
+    steps, folders = [], 0
     for call in trace.read_text().splitlines():
         if "_crc" in call and "write(" in call:
             steps.append("write")
         elif ("fdatasync(" in call and "unfinished" not in call) or "fdatasync resumed" in call:
             assert call.rstrip().endswith("= 0"), call
             steps.append("sync")
+        elif " fsync(" in call and not steps:
+            folders += 1
         elif "HTTP/1.1 200" in call:
             steps.append("reply")
     assert steps == ["write", "sync", "reply"] * 3
+    assert folders >= 2, "the names of the file and of its folder were synced before"
