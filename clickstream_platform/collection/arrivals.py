@@ -53,6 +53,8 @@ class Answer:
     status: int
     body: bytes = b""
     content_type: str = "application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ((b"cache-control", b"no-store"),)
+    """Further headers, such as how long it may be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

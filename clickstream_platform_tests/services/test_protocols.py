@@ -320,6 +320,34 @@ def test_compact_protocol_keeps_every_field(door: Door) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        pytest.param({"product_id": "S1"}, {"product_id": "S1"}, id="product of any event"),
+        pytest.param({"product_id": 7}, {"product_id": "7"}, id="identifiers are text"),
+        pytest.param({"revenue": 3, "currency": "EUR"}, {}, id="money of no purchase stays there"),
+        pytest.param({"product_id": {"a": 1}}, {}, id="what is no value stays there"),
+    ],
+)
+def test_compact_protocol_finds_fields_among_properties(
+    door: Door, sent: dict[str, object], expected: dict[str, object]
+) -> None:
+    names = ("product_id", "order_id", "revenue", "currency")
+    door.send(post("/v1/events", batch(door.key().key, event(properties=sent))))
+    (record,) = door.taken
+    assert {name: record[name] for name in names if name in record} == expected
+    assert record["properties"] == sent
+
+
+def test_compact_protocol_prefers_an_events_own_fields(door: Door) -> None:
+    properties = {"order_id": "o1", "revenue": "12.50", "currency": "EUR"}
+    bought = event(1, name="purchase", properties=properties)
+    named = event(2, name="purchase", properties=properties, order_id="o2", revenue=9)
+    door.send(post("/v1/events", batch(door.key().key, bought, named)))
+    found = [(r["order_id"], r["revenue"], r["currency"]) for r in door.taken]
+    assert found == [("o1", 12.5, "EUR"), ("o2", 9, "EUR")]
+
+
 @pytest.mark.parametrize(("header", "said"), [("1", False), ("0", True), ("", False)])
 def test_global_privacy_control_withdraws_marketing(door: Door, header: str, *, said: bool) -> None:
     key = door.key().key

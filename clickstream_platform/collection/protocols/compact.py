@@ -13,10 +13,12 @@ from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Pro
 from clickstream_platform.collection.protocols.parsing import (
     bearer,
     events_of,
+    number,
     object_of,
     parse_json,
     put,
     surroundings,
+    text,
     whole,
 )
 
@@ -74,8 +76,26 @@ def decode(arrival: Arrival, payload: object) -> Batch:
         elif "event_name" not in record:
             batch.reject(index, "event_name_missing", record)
         else:
+            if "properties" in record:
+                _named_by_properties(record, record["properties"])
             batch.records.append(record)
     return batch
+
+
+def _named_by_properties(record: Record, properties: object) -> None:
+    """Fill what an event says among its properties alone, as pages do that know no columns."""
+    if not isinstance(properties, dict):
+        return
+    found: Record = {
+        "product_id": text(properties.get("product_id")),
+        "order_id": text(properties.get("order_id")),
+    }
+    if record["event_name"] == "purchase":
+        found["revenue"] = number(properties.get("revenue"))
+        found["currency"] = text(properties.get("currency"), 8)
+    for name, value in found.items():
+        if value is not None:
+            record.setdefault(name, value)
 
 
 def _copied(event: Mapping[str, object], record: Record) -> bool:
@@ -87,8 +107,8 @@ def _copied(event: Mapping[str, object], record: Record) -> bool:
             continue
         if type(value) not in kind:
             sound = False
-        elif (text := TEXTS.get(name)) is not None:
-            record[text] = value
+        elif (field := TEXTS.get(name)) is not None:
+            record[field] = value
         elif name in WHOLE_NUMBERS and type(value) is float:
             if (rounded := whole(value)) is None:
                 sound = False

@@ -30,6 +30,7 @@ from clickstream_platform.collection.policy import Enrichment, admitted, refused
 from clickstream_platform.collection.protocols import protocol_at, stub_at
 from clickstream_platform.collection.rates import Meter, Rate
 from clickstream_platform.collection.refusals import RETRY_AFTER_S, RefusedError
+from clickstream_platform.collection.tracker.serving import script_at
 from clickstream_platform.collection.write_keys import WriteKey, WriteKeys
 from clickstream_platform.privacy import truncate_ips
 from clickstream_platform.services.collector.log import LogCounts
@@ -56,7 +57,7 @@ _ALLOWED_HEADERS = (
     b"authorization, content-encoding, content-type, sp-anonymous, x-write-key, "
     b"x-clickstream-timestamp, x-clickstream-signature"
 )
-_FIXED = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
+_FIXED = [(b"x-content-type-options", b"nosniff")]
 
 logger = logging.getLogger("clickstream.collector")
 
@@ -169,7 +170,7 @@ class Collector:
             {
                 "type": "http.response.start",
                 "status": answer.status,
-                "headers": [kind, length, *_FIXED, *cors, *extra],
+                "headers": [kind, length, *_FIXED, *answer.headers, *cors, *extra],
             }
         )
         await send({"type": "http.response.body", "body": answer.body})
@@ -178,6 +179,8 @@ class Collector:
         path, method = request.scope["path"], request.scope["method"]
         if path == "/health":
             return Answer(status=503 if self.is_draining else 200, body=self._health())
+        if method == "GET" and (found := script_at(path, headers=request.headers)) is not None:
+            return found
         self._check_origin(request)
         if method == "OPTIONS":
             return Answer(status=204)
