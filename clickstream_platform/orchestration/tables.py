@@ -100,6 +100,7 @@ GROUPS = {
     "credits": "attribution",
     "scores": "segments",
     "syncs": "activation",
+    "decisions": "identity",
 }
 """Group of a stage, where it has not the stage's name."""
 

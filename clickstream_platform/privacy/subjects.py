@@ -244,6 +244,8 @@ def own_rows(subject: Subject, table: str) -> str:
         users = among("user_id", subject.users, keyed=keyed)
         visitors = among("visitor_id", subject.visitors, keyed=keyed)
         return f"({users} OR ({visitors} AND user_id IS NULL))"
+    if "identifier_id" in columns:
+        return _linked(columns, subject.tokens)
     return _persons(columns, subject.tokens)
 
 
@@ -256,7 +258,17 @@ def rows_to_delete(subject: Subject, table: str) -> str:
     columns = TABLES[table].person_columns
     if {"visitor_id", "user_id"} <= set(columns):
         return own_rows(subject, table)
+    if "other_id" in columns:
+        return own_rows(subject, table)
+    if "identifier_id" in columns:
+        return _linked(columns, subject.tokens + subject.shared)
     return _persons(columns, subject.tokens + subject.shared)
+
+
+def _linked(columns: Sequence[str], tokens: Sequence[str]) -> str:
+    """Rows about identifiers: those of which one is the person's."""
+    ends = [name for name in ("identifier_id", "other_id") if name in columns]
+    return f"({' OR '.join(among(name, tokens, keyed=True) for name in ends)})"
 
 
 def _persons(columns: Sequence[str], tokens: Sequence[str]) -> str:
