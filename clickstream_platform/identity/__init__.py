@@ -21,6 +21,7 @@ from clickstream_platform.identity.decisions import (
     ensure_decisions,
     standing,
 )
+from clickstream_platform.identity.history import identity_as_of, merges_around
 from clickstream_platform.identity.links import identity_links, merge_links
 from clickstream_platform.identity.people import map_identities, people_as_of, with_person
 from clickstream_platform.identity.refresh import refresh_identity
@@ -45,6 +46,7 @@ __all__ = [
     "denied_links",
     "ensure_decisions",
     "identifier_rules",
+    "identity_as_of",
     "identity_links",
     "is_blocked",
     "load_blocked",
@@ -52,6 +54,7 @@ __all__ = [
     "map_identities",
     "merge_components",
     "merge_links",
+    "merges_around",
     "people_as_of",
     "refresh_identity",
     "spread_components",

@@ -53,6 +53,21 @@ def segments_png(lake: Lake) -> bytes | None:
     return pictures.png(pictures.segments(shown), title="Members by segment")
 
 
+def clusters_png(lake: Lake, settings: Settings) -> bytes | None:
+    """People by number of identifiers; None while nobody was merged."""
+    frame = Figures(lake, settings).frame("cluster_sizes")
+    if frame.is_empty():
+        return None
+    return pictures.png(pictures.cluster_sizes(frame), title="Identifiers of a person")
+
+
+def person_png(merges: pl.DataFrame) -> bytes | None:
+    """The graph of one person, from rows of `identity_merges`; None where there are no links."""
+    if merges.is_empty():
+        return None
+    return pictures.png(pictures.person_graph(merges), title="Identifiers of one person")
+
+
 def _image(
     lake: Lake,
     settings: Settings,
