@@ -28,9 +28,14 @@ Reason = Annotated[
 Actor = Annotated[
     str | None, typer.Option("--actor", help="Who decides.", show_default="who is signed in")
 ]
-Moment = Annotated[
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+Recorded = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]),
+    typer.Option("--recorded", formats=MOMENTS, help="Only what had arrived by then, UTC."),
+]
+Valid = Annotated[
+    datetime | None,
+    typer.Option("--valid", formats=MOMENTS, help="Only what had happened by then, UTC."),
 ]
 
 
@@ -154,12 +159,8 @@ def decisions(data: Data = None, as_json: Json = False) -> None:
     "as-of", epilog="Example: `clickstream identity as-of --recorded 2026-03-01 --user 4711`"
 )
 def as_of(
-    recorded: Annotated[
-        Moment, typer.Option("--recorded", help="What was known then, UTC.")
-    ] = None,
-    valid: Annotated[
-        Moment, typer.Option("--valid", help="What had happened by then, UTC.")
-    ] = None,
+    recorded: Recorded = None,
+    valid: Valid = None,
     user: User = None,
     visitor: Visitor = None,
     data: Data = None,

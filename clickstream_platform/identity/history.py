@@ -52,10 +52,9 @@ def identity_as_of(
 
 
 def merges_around(lake: Lake, key: int) -> pl.DataFrame:
-    """Find the links of an identifier and of everybody it hangs together with.
+    """Find the links of everybody who is one person with an identifier.
 
-    The walk goes over links whether or not they hold, and stops at shared identifiers: whoever
-    else was seen with those is somebody else.
+    The walk goes along links that hold; links that do not are found too, and not followed.
 
     Args:
         lake: The lake.
@@ -65,15 +64,13 @@ def merges_around(lake: Lake, key: int) -> pl.DataFrame:
         Contract: `clickstream_platform.tables.identity.IdentityMerges`, in order of event time.
     """
     merges = lake.scan("identity_merges")
-    walls = lake.scan("identity_conflicts").filter(pl.col("reason").is_in(["shared", "storm"]))
-    walls_found = set(walls.select("identifier_key").collect().to_series()) - {key}
     seen, rim = {key}, {key}
     found = merges.head(0).collect()
     while rim:
         wanted = sorted(rim)
         ends = pl.col("identifier_key").is_in(wanted) | pl.col("other_key").is_in(wanted)
         found = merges.filter(ends).collect().vstack(found)
-        rim = {*found["identifier_key"], *found["other_key"]} - seen
+        holds = found.filter(pl.col("person_key").is_not_null())
+        rim = {*holds["identifier_key"], *holds["other_key"]} - seen
         seen |= rim
-        rim -= walls_found
     return found.unique(["identifier_id", "other_id"]).sort("valid_from_at", "evidence_event_id")

@@ -386,12 +386,16 @@ def person_graph(merges: pl.DataFrame) -> Picture:
             tooltip=[
                 _tip("cause", "By"),
                 _tip("outcome", "Outcome"),
-                _tip("valid_from_at", "Since", "%Y-%m-%d %H:%M"),
+                alt.Tooltip("valid_from_at:T", title="Since", format="%Y-%m-%d %H:%M"),
             ],
         )
     )
     base = alt.Chart(nodes).encode(x=x, y=y)
-    tips = [_tip("kind", "Kind"), _tip("id", "Pseudonym"), _tip("first_at", "Since", "%Y-%m-%d")]
+    tips = [
+        _tip("kind", "Kind"),
+        _tip("id", "Pseudonym"),
+        alt.Tooltip("first_at:T", title="Since", format="%Y-%m-%d"),
+    ]
     points = base.mark_circle(size=220, opacity=1).encode(
         color=alt.condition(
             "datum.kind == 'user'", alt.value("var(--c1)"), alt.value("var(--muted)")
@@ -400,7 +404,7 @@ def person_graph(merges: pl.DataFrame) -> Picture:
     )
     words = base.mark_text(dy=-15, color="var(--ink)").encode(text="name:N")
     layered: Picture = alt.layer(lines, points, words).properties(
-        width=520, height=46 * max(int(nodes.group_by("kind").len()["len"].max() or 1), 3)
+        width=520, height=46 * max(3, *nodes.group_by("kind").len()["len"])
     )
     return layered
 

@@ -1,12 +1,13 @@
-"""`clickstream identity`: shown, split, restored, asked as of a moment; people follow downstream."""
+"""`clickstream identity`: shown, split, restored, asked as of a moment; sessions follow."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from clickstream_platform.identity import refresh_identity
 from clickstream_platform.lake import Lake
-from clickstream_platform.settings import Settings
+from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.cli.test_commands import clickstream, rows_of
 from clickstream_platform_tests.privacy.household import (
     ANN,
@@ -21,9 +22,10 @@ from clickstream_platform_tests.privacy.household import (
 )
 
 
-@pytest.fixture
-def home(settings: Settings) -> Settings:
-    """Ann's and Bob's household, everything up to date."""
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Ann's and Bob's household, everything up to date; each test leaves it as it was."""
+    settings = load_settings(tmp_path_factory.mktemp("home"))
     land(settings, "household.ndjson.gz", zipped(household()))
     materialize(settings)
     return settings
@@ -54,8 +56,8 @@ def test_shown_split_and_restored(home: Settings) -> None:
     ]
     assert "example.com" not in listed[0]["reason"], "reasons are minimised"
 
-    words = (decided["decision_id"], "--reason", "still hers")
-    clickstream("identity", "restore", *words, data=home.data)
+    again = (decided["decision_id"], "--reason", "still hers")
+    clickstream("identity", "restore", *again, data=home.data)
     materialize(home)
     assert person_of_phone(home) == {ann}
 
@@ -77,12 +79,15 @@ def test_unmerge_and_pictures(home: Settings, tmp_path: Path) -> None:
     words = ("--visitor", TABLET, "--user", BOB, "--reason", "a guest")
     said = clickstream("identity", "unmerge", *words, data=home.data)
     assert "Next: clickstream materialize" in said
-    materialize(home)
+    refresh_identity(Lake(home.lake_folder), home)
     file = tmp_path / "ann.png"
     shown = rows_of("identity", "show", "--user", ANN, "--picture", str(file), data=home.data)
     assert {row["undone_by"] for row in shown if row["other_id"] == token(home, "user", BOB)} == {
         "decision"
     }
+    decision = rows_of("identity", "decisions", data=home.data)[-1]["decision_id"]
+    clickstream("identity", "restore", decision, "--reason", "x", data=home.data)
+    refresh_identity(Lake(home.lake_folder), home)
     assert file.read_bytes().startswith(b"\x89PNG")
 
 

@@ -19,7 +19,7 @@ def identity(subject: Subject) -> Section:
     return Section(
         id="identity",
         title="People",
-        lead="Visitors and users that a login proves to be one person are one; two users never are.",
+        lead="Visitors and users that a login proves to be one person are one; users never are.",
         figures=[
             figure(
                 "cluster-sizes",
