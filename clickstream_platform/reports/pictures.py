@@ -368,6 +368,7 @@ def person_graph(merges: pl.DataFrame) -> Picture:
         .join(at.rename({"id": "other_id", "x": "x2", "y": "y2"}), on="other_id")
         .with_columns(outcome=pl.col("undone_by").fill_null("merged"))
     )
+    outcomes = [name for name in UNDONE_COLORS if name in set(links["outcome"])]
     wide = alt.Scale(padding=40, zero=False)
     x = alt.X("x:Q", axis=None, scale=wide)
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, 1]))
@@ -379,7 +380,13 @@ def person_graph(merges: pl.DataFrame) -> Picture:
             y=y,
             x2="x2:Q",
             y2="y2:Q",
-            color=_color("outcome", list(UNDONE_COLORS), list(UNDONE_COLORS.values())),
+            color=alt.Color(
+                "outcome:N",
+                scale=alt.Scale(domain=outcomes, range=[UNDONE_COLORS[name] for name in outcomes]),
+                legend=alt.Legend(
+                    title=None, orient="top", symbolType="stroke", symbolStrokeWidth=3, columns=6
+                ),
+            ),
             strokeDash=alt.condition(
                 "datum.outcome == 'merged'", alt.value([1, 0]), alt.value([5, 4])
             ),
