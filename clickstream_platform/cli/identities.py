@@ -192,6 +192,53 @@ def as_of(
     write_records(list(shown.iter_rows(named=True)), as_json=as_json)
 
 
+@identity.command("match", epilog="Example: `clickstream identity match --picture match.png`")
+def match(
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw why the surest pair matches into a PNG.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Match visitors without a login by coarse, consented features; nothing is stored.
+
+    A match is a guess: it changes no table, and must not be used to reach anybody.
+    """
+    from clickstream_platform.identity import match_visitors
+    from clickstream_platform.lake import Lake
+
+    settings = settings_of(data)
+    found = match_visitors(Lake(settings.lake_folder), settings)
+    pairs = found.matches.pairs
+    if picture is not None and pairs.height:
+        from clickstream_platform.reports import match_png
+
+        picture.write_bytes(match_png(pairs.row(0, named=True)))
+    if as_json:
+        score = found.score
+        write_json(
+            {
+                "visitors": found.visitors,
+                "compared": found.matches.compared,
+                "precision": score.precision,
+                "recall": score.recall,
+                "true_pairs": score.true_pairs,
+                "clusters": [vars(cluster) for cluster in found.clusters],
+                "matches": pairs.to_dicts(),
+            }
+        )
+        return
+    say(
+        f"{found.visitors:,} visitors agreed; {found.matches.compared:,} pairs were compared, "
+        f"{pairs.height:,} match in {len(found.clusters):,} clusters."
+    )
+    say(
+        f"On {found.score.true_pairs:,} pairs known from logins: precision "
+        f"{found.score.precision:.3f}, recall {found.score.recall:.3f}."
+    )
+    say("Matches are guesses: they change no table, and reach nobody.")
+
+
 def _one(settings: "Settings", user: str | None, visitor: str | None) -> tuple[str, int]:
     """Pseudonym and surrogate of the one who is named."""
     from clickstream_platform.privacy import Vault

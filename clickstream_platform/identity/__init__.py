@@ -23,6 +23,17 @@ from clickstream_platform.identity.decisions import (
 )
 from clickstream_platform.identity.history import identity_as_of, merges_around
 from clickstream_platform.identity.links import identity_links, merge_links
+from clickstream_platform.identity.matching import (
+    Cluster,
+    Matches,
+    MatchRules,
+    Score,
+    VisitorMatches,
+    match_records,
+    match_rules,
+    match_visitors,
+    score_matches,
+)
 from clickstream_platform.identity.people import map_identities, people_as_of, with_person
 from clickstream_platform.identity.refresh import refresh_identity
 from clickstream_platform.identity.rules import (
@@ -35,10 +46,15 @@ from clickstream_platform.identity.rules import (
 __all__ = [
     "BLOCKED_IDS",
     "BlockedIds",
+    "Cluster",
     "Components",
     "DecisionError",
     "IdentifierRules",
     "IdentifierType",
+    "MatchRules",
+    "Matches",
+    "Score",
+    "VisitorMatches",
     "blocked_ids",
     "component_labels",
     "decide",
@@ -52,11 +68,15 @@ __all__ = [
     "load_blocked",
     "load_rules",
     "map_identities",
+    "match_records",
+    "match_rules",
+    "match_visitors",
     "merge_components",
     "merge_links",
     "merges_around",
     "people_as_of",
     "refresh_identity",
+    "score_matches",
     "spread_components",
     "standing",
     "with_person",

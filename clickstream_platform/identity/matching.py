@@ -17,14 +17,21 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.identity.features import consented_events, visitor_features
+from clickstream_platform.lake import Lake, connect, view
+from clickstream_platform.settings import Settings
 
 if TYPE_CHECKING:  # an extra
+    from splink import Linker
     from splink.internals.comparison_creator import ComparisonCreator
 
 DEFINITION = Path(__file__).with_name("matches.toml")
 
 SEED = 1
 """Of the pairs from which chances of agreement are estimated."""
+
+LEAST_PRIOR = 1e-12
+"""Below it, no pair is expected to match at all."""
 
 MOST_PAIRS = 1_000_000
 """Random pairs at most, for the same."""
@@ -89,6 +96,17 @@ class MatchingUnavailableError(ClickstreamError, ImportError):
         )
 
 
+class TooFewRecordsError(ClickstreamError, ValueError):
+    """The records do not tell how likely a match is."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(
+            f"{records:,} records are too few, or too alike, to estimate matches from: the pairs "
+            "that `sure` finds are none or nearly all. Wait for more visitors who agreed, or "
+            "loosen `sure` in identity/matches.toml."
+        )
+
+
 class Matches(NamedTuple):
     """Pairs that may be the same, and why."""
 
@@ -114,6 +132,7 @@ def match_records(
 
     Raises:
         MatchingUnavailableError: The extra `probabilistic` is not installed.
+        TooFewRecordsError: Nothing can be estimated from the records.
 
     Source:
         Fellegi and Sunter (1969), A Theory for Record Linkage; EM as in Winkler (1988); by Splink.
@@ -141,14 +160,22 @@ def match_records(
             [block_on(*columns) for columns in rules.sure], recall=rules.recall_of_sure
         )
         training.estimate_u_using_random_sampling(max_pairs=MOST_PAIRS, seed=SEED)
+        prior = _prior(linker)
+        if not LEAST_PRIOR < prior < 1 - LEAST_PRIOR:
+            raise TooFewRecordsError(records.height)
         for columns in rules.training:
             training.estimate_parameters_using_expectation_maximisation(block_on(*columns))
-        prior = float(linker.misc.save_model_to_json()["probability_two_random_records_match"])
+        prior = _prior(linker)
         everything = linker.inference.predict().as_duckdbpyrelation()
         found = pl.DataFrame(pl.from_arrow(everything.to_arrow_table()))
     return Matches(
         _pairs(found, rules, prior).filter(pl.col("match_probability") >= least), found.height
     )
+
+
+def _prior(linker: "Linker") -> float:
+    """Probability that two records are the same before anything is compared."""
+    return float(linker.misc.save_model_to_json()["probability_two_random_records_match"])
 
 
 def _comparison(rule: Comparison) -> "ComparisonCreator":
@@ -322,3 +349,48 @@ def pairs_of(clusters: Sequence[Cluster]) -> set[tuple[str, str]]:
         for place, one in enumerate(cluster.records)
         for other in cluster.records[place + 1 :]
     }
+
+
+class VisitorMatches(NamedTuple):
+    """Visitors who may be one person, and how far that can be trusted."""
+
+    matches: Matches
+    """Pairs of pseudonyms, without those of two known users."""
+    clusters: list[Cluster]
+    score: Score
+    """On held-out logins: visitors whose users are known, matched as if they were not."""
+    visitors: int
+    """Visitors who agreed."""
+
+
+def match_visitors(lake: Lake, settings: Settings) -> VisitorMatches:
+    """Match visitors who agreed to being recognised; writes nothing.
+
+    Args:
+        lake: The lake.
+        settings: Rules and memory.
+
+    Raises:
+        TooFewRecordsError: Too few visitors agreed.
+    """
+    rules = match_rules(settings.definitions)
+    backend = connect(settings.lake)
+    try:
+        events = view(backend, lake, "events")
+        records = visitor_features(consented_events(events, purpose=rules.purpose))
+    finally:
+        backend.disconnect()
+    logins = lake.scan("identity_map").filter(~pl.col("is_shared")).collect()
+    users: dict[str, str] = dict(logins.select("visitor_id", "person_id").rows())
+    users = {visitor: users[visitor] for visitor in records["record_id"] if visitor in users}
+    if records.height < 2:  # noqa: PLR2004 - a pair
+        raise TooFewRecordsError(records.height)
+    matches = match_records(records, rules)
+    blind = cluster_matches(matches.pairs, {})
+    kept = matches._replace(pairs=known_apart(matches.pairs, users))
+    return VisitorMatches(
+        matches=kept,
+        clusters=cluster_matches(kept.pairs, users),
+        score=score_matches(pairs_of(blind), users),
+        visitors=records.height,
+    )

@@ -1,6 +1,6 @@
 """Small PNGs of the tables people look at, for places that run no scripts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
@@ -66,6 +66,12 @@ def person_png(merges: pl.DataFrame) -> bytes | None:
     if merges.is_empty():
         return None
     return pictures.png(pictures.person_graph(merges), title="Identifiers of one person")
+
+
+def match_png(pair: Mapping[str, object]) -> bytes:
+    """Why two visitors match without a login, from a row of `Matches.pairs`."""
+    probability = pair["match_probability"]
+    return pictures.png(pictures.match_waterfall(pair), title=f"Probability {probability:.4f}")
 
 
 def _image(

@@ -8,7 +8,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import altair as alt
@@ -414,6 +414,46 @@ def person_graph(merges: pl.DataFrame) -> Picture:
         width=520, height=46 * max(3, *nodes.group_by("kind").len()["len"])
     )
     return layered
+
+
+def match_waterfall(pair: Mapping[str, object]) -> Picture:
+    """How a match without a login came about: what each comparison said for and against it.
+
+    Args:
+        pair: One row of `Matches.pairs`. Weights are bits: one more doubles the odds.
+    """
+    steps = [("before comparing", _bits(pair["prior_weight"]))]
+    steps += [
+        (name.removeprefix("weight_").replace("_", " "), _bits(value))
+        for name, value in pair.items()
+        if name.startswith("weight_")
+    ]
+    total, rows = 0.0, []
+    for number, (label, bits) in enumerate(steps):
+        side = "for" if bits >= 0 else "against"
+        rows.append((number, label, total, total + bits, bits, side))
+        total += bits
+    rows.append((len(rows), "together", 0.0, total, total, "together"))
+    schema = ["order", "step", "from_bits", "to_bits", "bits", "side"]
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    sides = {"for": "var(--good)", "against": "var(--bad)", "together": "var(--c1)"}
+    bars: Picture = (
+        alt.Chart(frame)
+        .mark_bar(height={"band": 0.7})
+        .encode(
+            y=alt.Y("step:N", title=None, sort=alt.SortField("order")),
+            x=alt.X("from_bits:Q", title="Match weight, bits"),
+            x2="to_bits:Q",
+            color=_color("side", list(sides), list(sides.values())),
+            tooltip=[_tip("step", "Comparison"), _tip("bits", "Bits", "+.2f")],
+        )
+        .properties(height=26 * frame.height, width=520)
+    )
+    return bars
+
+
+def _bits(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def ledger(frame: pl.DataFrame) -> Picture:
