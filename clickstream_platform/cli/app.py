@@ -87,6 +87,7 @@ COMMANDS = (
     "data",
     "look",
     "people",
+    "identities",
     "care",
     "serve",
     "sessions",

@@ -215,6 +215,13 @@ def _stitch(work: Work) -> "Iterator[Refreshed]":
     yield refresh_identity(work.lake, work.settings)
 
 
+def _decide(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.identity import ensure_decisions
+    from clickstream_platform.lake import Refreshed
+
+    yield Refreshed(table="identity_decisions", version=ensure_decisions(work.lake))
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -291,7 +298,12 @@ EVENTS = Stage(
     refresh=_load,
     partitions=ARRIVAL_HOURS,
 )
-IDENTITY = Stage(name="identity", tables=("identity_map",), refresh=_stitch)
+DECISIONS = Stage(name="decisions", tables=("identity_decisions",), refresh=_decide)
+IDENTITY = Stage(
+    name="identity",
+    tables=("identity_map", "identity_merges", "identity_conflicts"),
+    refresh=_stitch,
+)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events"),

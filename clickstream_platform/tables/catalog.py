@@ -16,7 +16,12 @@ from clickstream_platform.tables.events import (
     QuarantinedEvents,
     RawEvents,
 )
-from clickstream_platform.tables.identity import IdentityMap
+from clickstream_platform.tables.identity import (
+    IdentityConflicts,
+    IdentityDecisions,
+    IdentityMap,
+    IdentityMerges,
+)
 from clickstream_platform.tables.privacy import SubjectRequests
 from clickstream_platform.tables.segments import EngagementScores, SegmentMembers, Segments
 from clickstream_platform.tables.sessions import SessionEvents, SessionlessEvents, Sessions
@@ -66,6 +71,23 @@ TABLES: dict[str, StoredTable] = {
             contract=DuplicateEvents,
             partition_by=("arrival_date",),
             person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="identity_decisions",
+            contract=IdentityDecisions,
+            person_columns=("identifier_id", "other_id"),
+        ),
+        StoredTable(
+            name="identity_merges",
+            contract=IdentityMerges,
+            sort_by=("identifier_key",),
+            person_columns=("identifier_id", "other_id", "person_id"),
+        ),
+        StoredTable(
+            name="identity_conflicts",
+            contract=IdentityConflicts,
+            sort_by=("identifier_key",),
+            person_columns=("identifier_id",),
         ),
         StoredTable(
             name="identity_map",

@@ -15,7 +15,11 @@ from clickstream_platform.orchestration.assets.events import (
     events,
     raw_events,
 )
-from clickstream_platform.orchestration.assets.identity import identity_checks, identity_map
+from clickstream_platform.orchestration.assets.identity import (
+    identity_checks,
+    identity_decisions,
+    identity_map,
+)
 from clickstream_platform.orchestration.assets.privacy import privacy_checks, subject_requests
 from clickstream_platform.orchestration.assets.reports import report, report_contract
 from clickstream_platform.orchestration.assets.segments import (
@@ -29,6 +33,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     LANDED_FILES,
     raw_events,
     events,
+    identity_decisions,
     identity_map,
     sessions,
     touchpoints,
