@@ -215,6 +215,12 @@ def _stitch(work: Work) -> "Iterator[Refreshed]":
     yield refresh_identity(work.lake, work.settings)
 
 
+def _record_consent(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.consent_log import refresh_consents
+
+    yield from refresh_consents(work.lake, work.settings)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -292,6 +298,7 @@ EVENTS = Stage(
     partitions=ARRIVAL_HOURS,
 )
 IDENTITY = Stage(name="identity", tables=("identity_map",), refresh=_stitch)
+CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events"),
@@ -316,6 +323,7 @@ STAGES = (
     RAW_EVENTS,
     EVENTS,
     IDENTITY,
+    CONSENT,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

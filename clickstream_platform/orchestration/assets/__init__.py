@@ -9,6 +9,7 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
+from clickstream_platform.orchestration.assets.consent import consent_checks, consents
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
     event_checks,
@@ -30,6 +31,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     raw_events,
     events,
     identity_map,
+    consents,
     sessions,
     touchpoints,
     conversions,
@@ -45,6 +47,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
 all_contract_checks = [
     *event_checks,
     *identity_checks,
+    *consent_checks,
     *session_checks,
     *attribution_checks,
     *segment_checks,
