@@ -38,9 +38,10 @@ def tc(**changes: object) -> TcString:
     return replace(plain, **changes)  # type: ignore[arg-type]  # checked when it runs
 
 
-def own(*purposes: int) -> str:
+def own(*purposes: int, at: datetime = TODAY) -> str:
     """A string by which a person consents to purposes of the site itself."""
-    return encode_tcf(tc(publisher=PublisherConsent(Ids.of(purposes))))
+    publisher = PublisherConsent(Ids.of(purposes))
+    return encode_tcf(tc(publisher=publisher, created_at=at, updated_at=at))
 
 
 letters = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=2, max_size=2)

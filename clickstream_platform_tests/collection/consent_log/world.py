@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from clickstream_platform.collection.consent import COLUMNS
 from clickstream_platform.collection.consent_log import refresh_consents
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.settings import Settings
@@ -38,17 +39,11 @@ def event(minute: int, visitor: str | None = PHONE, user: str | None = None, **m
     } | more
 
 
-def says(
-    analytics: bool | None = None,
-    marketing: bool | None = None,
-    personalization: bool | None = None,
-) -> Row:
-    """What an event says of each purpose."""
-    return {
-        "consent_analytics": analytics,
-        "consent_marketing": marketing,
-        "consent_personalization": personalization,
-    }
+def says(answers: str) -> Row:
+    """What an event says of analytics, marketing and profiles: y, n, or - for nothing."""
+    meaning = {"y": True, "n": False, "-": None}
+    given = [meaning[answer] for answer in answers.ljust(3, "-")]
+    return dict(zip(COLUMNS, given, strict=True))
 
 
 def arrive(lake: Lake, settings: Settings, rows: Sequence[Row]) -> None:
