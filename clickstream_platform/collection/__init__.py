@@ -1,3 +1,3 @@
-"""Collection: what comes over HTTP, from its bytes to canonical records ready for the log."""
+"""Collection: what happens at the door, from the bytes of a request to a record that may be kept."""
 
 __all__: list[str] = []

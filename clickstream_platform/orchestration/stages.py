@@ -222,6 +222,12 @@ def _decide(work: Work) -> "Iterator[Refreshed]":
     yield Refreshed(table="identity_decisions", version=ensure_decisions(work.lake))
 
 
+def _record_consent(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.consent_log import refresh_consents
+
+    yield from refresh_consents(work.lake, work.settings)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -304,6 +310,7 @@ IDENTITY = Stage(
     tables=("identity_map", "identity_merges", "identity_conflicts"),
     refresh=_stitch,
 )
+CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events"),
@@ -328,6 +335,7 @@ STAGES = (
     RAW_EVENTS,
     EVENTS,
     IDENTITY,
+    CONSENT,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

@@ -10,6 +10,7 @@ import pandera.polars as pa
 
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
+from clickstream_platform.tables.consent import ConsentLog, Consents
 from clickstream_platform.tables.events import (
     DuplicateEvents,
     Events,
@@ -95,6 +96,13 @@ TABLES: dict[str, StoredTable] = {
             sort_by=("visitor_key",),
             person_columns=("visitor_id", "user_id", "person_id"),
         ),
+        StoredTable(
+            name="consents",
+            contract=Consents,
+            sort_by=("visitor_key", "valid_from_us"),
+            person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(name="consent_log", contract=ConsentLog, sort_by=("number",)),
         StoredTable(
             name="sessions",
             contract=Sessions,

@@ -9,6 +9,7 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
+from clickstream_platform.orchestration.assets.consent import consent_checks, consents
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
     event_checks,
@@ -35,6 +36,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     events,
     identity_decisions,
     identity_map,
+    consents,
     sessions,
     touchpoints,
     conversions,
@@ -50,6 +52,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
 all_contract_checks = [
     *event_checks,
     *identity_checks,
+    *consent_checks,
     *session_checks,
     *attribution_checks,
     *segment_checks,
