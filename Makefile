@@ -26,11 +26,11 @@ LOCKED := pyproject.toml uv.lock scripts/sync.sh
 	@touch $@
 
 .venv/.ready-dev: $(LOCKED)
-	scripts/sync.sh --extra spark
+	scripts/sync.sh --extra spark --extra probabilistic
 	@touch $@ .venv/.ready
 
 .venv/.ready-bench: $(LOCKED)
-	scripts/sync.sh --extra spark --group bench
+	scripts/sync.sh --extra spark --extra probabilistic --group bench
 	@touch $@ .venv/.ready-dev .venv/.ready
 
 # -- Using it. --------------------------------------------------------------------------------------

@@ -72,8 +72,7 @@ class SessionSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _on_top_of_the_preset(cls, values: object) -> object:
-        name = values.get("preset") if isinstance(values, dict) else None
-        if not name:
+        if not isinstance(values, dict) or not (name := values.get("preset")):
             return values
         presets = load_presets()
         if name not in presets:

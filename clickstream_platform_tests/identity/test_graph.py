@@ -23,7 +23,7 @@ from clickstream_platform.identity.resolve import resolve
 from clickstream_platform.lake import polars_schema
 from clickstream_platform.tables.catalog import TABLES
 from clickstream_platform.tables.contracts import require
-from clickstream_platform_tests.attribution.engines import run
+from clickstream_platform_tests.engines import run
 from clickstream_platform_tests.frames import NOON
 from clickstream_platform_tests.identity.graphs import (
     RULES,
