@@ -5,6 +5,7 @@ value of one table. Secrets are not settings: they come from the environment whe
 """
 
 import os
+import re
 import tomllib
 from datetime import timedelta
 from decimal import Decimal
@@ -71,8 +72,7 @@ class SessionSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _on_top_of_the_preset(cls, values: object) -> object:
-        name = values.get("preset") if isinstance(values, dict) else None
-        if not name:
+        if not isinstance(values, dict) or not (name := values.get("preset")):
             return values
         presets = load_presets()
         if name not in presets:
@@ -126,6 +126,39 @@ class CrmSettings(Section):
     id_property: str = Field("external_user_id", description="CRM property that holds the user.")
 
 
+class CollectorSettings(Section):
+    """The HTTP collector."""
+
+    host: str = Field("127.0.0.1", description="Address it listens on; a proxy with TLS before it.")
+    port: int = Field(8080, ge=0, le=65535, description="Port it listens on; 0 for any free one.")
+    origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may send, such as https://*.shop.example."
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=9, description="Proxies before it, whose X-Forwarded-For names the client."
+    )
+    server_only_events: tuple[str, ...] = Field(
+        (), description="Events that browser keys may not send, such as purchase."
+    )
+    rate_per_key: str = Field("3000000/minute", description="Events that one key may send.")
+    rate_per_address: str = Field(
+        "6000/minute", description="Events that one address may send with a browser key."
+    )
+    seal_after_s: float = Field(
+        10, gt=0, description="Age at which the log's file is handed to ingestion, in seconds."
+    )
+    seal_mb: int = Field(64, ge=1, description="Size at which it is, in megabytes.")
+    pending_mb: int = Field(64, ge=1, description="Records that may wait for the disk, megabytes.")
+
+    @field_validator("rate_per_key", "rate_per_address")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9][0-9]*/(second|minute|hour)", value):
+            message = f"is no rate such as 6000/minute: {value!r}"
+            raise ValueError(message)
+        return value
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -152,6 +185,7 @@ class Settings(BaseSettings):
     engagement: EngagementSettings = EngagementSettings()
     privacy: PrivacySettings = PrivacySettings()
     crm: CrmSettings = CrmSettings()
+    collector: CollectorSettings = CollectorSettings()
 
     @field_validator("time_zone")
     @classmethod

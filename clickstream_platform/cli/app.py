@@ -48,6 +48,8 @@ sources = typer.Typer(no_args_is_help=True, help="Look at adapters, and try them
 app.add_typer(subject, name="subject")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(sources, name="sources")
+keys = typer.Typer(no_args_is_help=True, help="Make and revoke the keys that clients send with.")
+app.add_typer(keys, name="keys")
 
 
 @app.callback()
@@ -81,9 +83,22 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
+COMMANDS = (
+    "data",
+    "look",
+    "people",
+    "identities",
+    "care",
+    "serve",
+    "sessions",
+    "collect",
+)
+"""Modules of this folder that register commands, in the order in which help lists them."""
+
+
 def load_commands() -> None:
     """Register every command; each imports what it needs when it runs."""
-    for name in ("data", "look", "people", "care", "serve", "sessions"):
+    for name in COMMANDS:
         import_module(f"clickstream_platform.cli.{name}")
 
 

@@ -240,7 +240,7 @@ class Lake:
         properties = commit(consumed, None)
         if self.exists(table):
             self._open(table).create_write_transaction(
-                moved, "overwrite", schema, partition_by, commit_properties=properties
+                [*moved], "overwrite", schema, partition_by, commit_properties=properties
             )
         else:
             create_table_with_add_actions(

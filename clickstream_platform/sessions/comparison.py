@@ -96,7 +96,7 @@ def _sums(
     for _dates in make_stretches(
         backend, lake, policy=policy, definitions=definitions, buckets=settings.lake.buckets
     ):
-        parts.append(backend.sql(_SUMS).to_polars().cast(_TYPES))  # type: ignore[arg-type]  # types by column
+        parts.append(backend.sql(_SUMS).to_polars().cast(_TYPES))
         counted = backend.raw_sql("SELECT count(*) FROM made_sessionless_events").fetchall()
         sessionless += int(counted[0][0])
     return pl.concat([pl.DataFrame(schema=_TYPES), *parts]), sessionless

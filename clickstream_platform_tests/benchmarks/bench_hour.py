@@ -77,18 +77,18 @@ def report(folder: Path, sizes: list[int]) -> None:
         whole = in_process(MODULE, "--measure", "full", "--data", data, events)
         hour = in_process(MODULE, "--measure", "hours", "--data", data, events)
         found[whole["events"]] = whole, hour
-    for events, (whole, hour) in found.items():
+    for length, (whole, hour) in found.items():
         parts = ", ".join(
             f"{name} {hour[f'{name}_cpu_s'] / whole[f'{name}_cpu_s']:.1%}" for name in STAGES
         )
         result(
-            f"an hour of {hour['arrived']:,.0f} arrivals after {events:,.0f} events, whole spine",
+            f"an hour of {hour['arrived']:,.0f} arrivals after {length:,.0f} events, whole spine",
             f"{hour['cpu_s'] / whole['cpu_s']:.1%} of the CPU of a rebuild "
             f"({hour['cpu_s']:.2f} of {whole['cpu_s']:.1f} s; {parts})",
             "at most 2 %",
         )
         result(
-            f"events that enter sessions anew, per arrival, after {events:,.0f} events",
+            f"events that enter sessions anew, per arrival, after {length:,.0f} events",
             f"{hour['touched_per_new']:.2f}",
             "at most 1.2",
         )

@@ -1,15 +1,15 @@
 """The peer of `bench_sessions`: the same sessions, as one would make them in chDB (ClickHouse).
 
 It reads the same Parquet files of `events` and `identity_map`, and makes the same sessions by the
-same policy: 30 minutes of idleness, another campaign, 24 hours at most, nothing but pings is none.
-It sorts the events once into a MergeTree table, ClickHouse's own way, so that windows and groups
-stream over sorted rows, and writes one Parquet file per table. What it is spared: names of channels,
-counting a repeated order once, partitions, and a transaction.
+same policy: 30 minutes of idleness, another campaign, 24 hours at most, and nothing but pings is
+none. It sorts the events once into a MergeTree table, ClickHouse's own way, so that windows and
+groups stream over sorted rows, and writes one Parquet file per table. It is spared names of
+channels, counting a repeated order once, partitions, and a transaction.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chdb.session import Session
 
@@ -38,7 +38,8 @@ SELECT
   nullIf(joinGet('people', 'person_id', assumeNotNull(visitor_key)), '') AS linked_id,
   coalesce(user_id, linked_id, visitor_id) AS person_id,
   toLowCardinality(assumeNotNull(event_name)) AS name,
-  assumeNotNull(event_name) IN ('page_ping', 'screen_ping', 'video_ping', 'user_engagement') AS is_ping,
+  assumeNotNull(event_name)
+    IN ('page_ping', 'screen_ping', 'video_ping', 'user_engagement') AS is_ping,
   if(NOT is_ping AND (campaign_source IS NOT NULL OR campaign_medium IS NOT NULL
       OR campaign_name IS NOT NULL OR click_id_type IS NOT NULL),
     concat(ifNull(campaign_source, ''), '\\x1f', ifNull(campaign_medium, ''), '\\x1f',
@@ -107,7 +108,8 @@ WINDOW in_session AS (PARTITION BY person_key, stretch, part ORDER BY us, event_
 
 SESSION_EVENTS = """
 INSERT INTO FUNCTION file('{folder}/session_events.parquet', Parquet)
-SELECT p.event_key, p.session_key, p.person_key, s.name AS event_name, p.us AS occurred_us, p.event_number,
+SELECT p.event_key, p.session_key, p.person_key, s.name AS event_name, p.us AS occurred_us,
+  p.event_number,
   toDate(fromUnixTimestamp64Micro(p.us, 'UTC')) AS event_date
 FROM placed AS p ANY JOIN sorted AS s USING (person_key, us, event_key)
 WHERE p.is_session
@@ -196,21 +198,28 @@ def make_sessions(data: Path, folder: Path, policy: Policy) -> None:
         f"[{', '.join(str(weight) for _, weight in weights)}], {policy.otherwise})",
         "folder": folder,
     }
-    session = Session(str(folder / "chdb"))
-    session.query(SETTINGS)
-    session.query(PEOPLE.format(files=f"{people}/*.parquet"))
-    session.query(SORTED.format(files=f"{events}/*/*/*.parquet"))
-    for statement in (RUNS, STRETCHES, LONG, PLACED, SESSION_EVENTS, SESSIONS):
-        session.query(statement.format(**values))
-    session.close()
+    statements = (
+        SETTINGS,
+        PEOPLE.format(files=f"{people}/*.parquet"),
+        SORTED.format(files=f"{events}/*/*/*.parquet"),
+        *(text.format(**values) for text in (RUNS, STRETCHES, LONG, PLACED)),
+        *(text.format(**values) for text in (SESSION_EVENTS, SESSIONS)),
+    )
+    run(folder / "chdb", statements)
 
 
 def checked(folder: Path) -> dict[str, float]:
     """The figures of `CHECKED`, read from what `make_sessions` wrote."""
-    session = Session(str(folder / "checks"))
-    row = str(session.query(CHECKS.format(folder=folder), "CSV")).strip().split(",")
-    session.close()
+    row = run(folder / "checks", [CHECKS.format(folder=folder)]).strip().split(",")
     return dict(zip(CHECKED, map(float, row), strict=True))
+
+
+def run(folder: Path, statements: Iterable[str]) -> str:
+    """Run statements in a database of their own; return what the last one says, as CSV."""
+    session: Any = Session(str(folder))
+    said = [str(session.query(statement, "CSV")) for statement in statements]
+    session.close()
+    return said[-1]
 
 
 def quoted(names: Iterable[str]) -> str:

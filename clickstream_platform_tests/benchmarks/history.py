@@ -1,8 +1,7 @@
 """A long history of a shop of medium size, written straight into the lake as `events`.
 
 Days are drawn one by one from numbers, so that a history of 20 million events takes the memory of
-one. Visitors are heavy-tailed: the busiest never sleeps and needs cuts at 24 hours; a visit in
-four comes by a campaign, a visitor in twenty signs in.
+one. Visitors are heavy-tailed, a visit in four comes by a campaign, a visitor in twenty signs in.
 """
 
 from datetime import UTC, datetime, timedelta
