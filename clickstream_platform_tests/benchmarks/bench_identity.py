@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -28,7 +28,7 @@ HOURS = 30 * 24
 """Hours over which the links are spread: an hour of new ones is one in so many."""
 
 WARM_UP = 10_000
-"""Events of a first round that is not noted: it compiles every query."""
+"""Events of a first round that is not told of: it compiles every query."""
 
 Found = TypeVar("Found")
 
@@ -110,36 +110,48 @@ FROM (SELECT range, range % ({count} // 10) AS visitor,
 """
 
 
+class Refreshes(NamedTuple):
+    """CPU seconds of refreshes through the lake."""
+
+    identity: float
+    sessions: float
+    late_identity: float
+    late_sessions: float
+
+
+def measured(size: int) -> Refreshes:
+    """A full refresh of so many events, then one late login of one person."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(Path(folder))
+        lake = Lake(settings.lake_folder)
+        write(lake, EVENTS_SQL.format(count=size, first=0, last=size))
+        identity = cpu(lambda: refresh_identity(lake, settings))
+        sessions = cpu(lambda: refresh_sessions(lake, settings))
+        late = EVENTS_SQL.format(count=size, first=size, last=size + 1)
+        write(lake, late.replace("range % 5 = 0", "true").replace("visitor // 3", "visitor"))
+        one = cpu(lambda: refresh_identity(lake, settings))
+        after = cpu(lambda: refresh_sessions(lake, settings))
+        return Refreshes(identity, sessions, one, after)
+
+
 def refreshes(sizes: list[int]) -> None:
-    """A full refresh through the lake, then one late login of one person."""
-    taken = []
-    for size in [WARM_UP, *sizes]:
-        with tempfile.TemporaryDirectory() as folder:
-            settings = load_settings(Path(folder))
-            lake = Lake(settings.lake_folder)
-            write(lake, EVENTS_SQL.format(count=size, first=0, last=size))
-            whole = cpu(lambda: refresh_identity(lake, settings))
-            sessions = cpu(lambda: refresh_sessions(lake, settings))
-            late = EVENTS_SQL.format(count=size, first=size, last=size + 1)
-            write(lake, late.replace("range % 5 = 0", "true").replace("visitor // 3", "visitor"))
-            one = cpu(lambda: refresh_identity(lake, settings))
-            after = cpu(lambda: refresh_sessions(lake, settings))
-        if size == WARM_UP:
-            continue
-        taken.append(whole)
-        note(
-            f"late login, {size:,} events: identity CPU, one person / everybody",
-            f"{one:.2f} s / {whole:.2f} s ({one / whole:.0%})",
-            "",
-        )
-        note(
-            f"late login, {size:,} events: sessions CPU, one person / everybody",
-            f"{after:.2f} s / {sessions:.2f} s ({after / sessions:.0%})",
-            "",
-        )
+    """What a late login costs beside everything, and how everything grows."""
+    measured(WARM_UP)
+    taken = {size: measured(size) for size in sizes}
+    for size, it in taken.items():
+        for name, one, whole in (
+            ("identity", it.late_identity, it.identity),
+            ("sessions", it.late_sessions, it.sessions),
+        ):
+            note(
+                f"late login, {size:,} events: {name} CPU, one person / everybody",
+                f"{one:.2f} s / {whole:.2f} s ({one / whole:.0%})",
+                "",
+            )
     if len(sizes) > 1:
-        exponent = math.log(taken[-1] / taken[0]) / math.log(sizes[-1] / sizes[0])
-        each = taken[-1] / sizes[-1] * 1e6
+        low, high = sizes[0], sizes[-1]
+        exponent = math.log(taken[high].identity / taken[low].identity) / math.log(high / low)
+        each = taken[high].identity / high * 1e6
         note("identity from all events: exponent", f"{exponent:.2f} ({each:.2f} us an event)", "")
 
 
