@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.text import Text
@@ -88,12 +88,24 @@ def load_commands() -> None:
 
 
 def main() -> None:
-    """Run the command line, and turn errors raised on purpose into one message and exit code 2."""
+    """Run the command line; errors raised on purpose or by the system are one message, code 2."""
     load_commands()
     try:
         app()
     except ClickstreamError as error:
         if State.debug:
             raise
-        err().print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(FAILED)
+        _fail(str(error))
+    except OSError as error:
+        if State.debug:
+            raise
+        where = error.filename or "a file or connection"
+        _fail(
+            f"{where}: {error.strerror or type(error).__name__}. Check that it exists, that you "
+            "may use it and that the disk has room; `clickstream doctor` looks at the rest."
+        )
+
+
+def _fail(message: str) -> NoReturn:
+    err().print(Text.assemble(("Error: ", "bold red"), message), soft_wrap=True)
+    sys.exit(FAILED)

@@ -42,10 +42,7 @@ from clickstream_platform.privacy import (
 from clickstream_platform.settings import Settings
 
 ENDINGS = {".ndjson", ".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".parquet", ".gz"}
-"""Endings of files that are taken; others lie in landing unharmed and are reported."""
-
-UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp")
-"""Endings that writers give to what is not whole yet."""
+"""Endings of files that are taken. Others, such as `.part`, lie in landing and are reported."""
 
 SETTLE_S = 1.0
 """A file younger than this may still be written to by somebody we cannot see; seconds."""
@@ -74,6 +71,17 @@ class ChangedWhileReadError(ClickstreamError, OSError):
         super().__init__(
             f"{relative}: changed while it was read. Nothing of it was taken; it will be when "
             "its writer is done. Write to a hidden name and rename to avoid the wait."
+        )
+
+
+class FileNameError(ClickstreamError, ValueError):
+    """A file has a name under which no file is taken from landing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: files of this name are not taken. A name ends in one of "
+            f"{', '.join(sorted(ENDINGS))} and does not begin with '.' or '_'. Rename the file; "
+            "nothing was copied."
         )
 
 
@@ -129,6 +137,11 @@ def _is_hidden(path: Path, landing: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(landing).parts)
 
 
+def _is_taken(path: Path) -> bool:
+    name = path.name.lower()
+    return path.suffix.lower() in ENDINGS and not name.startswith((".", "_"))
+
+
 def _landed(landing: Path) -> Iterator[LandedFile]:
     if not landing.exists():
         return
@@ -137,9 +150,7 @@ def _landed(landing: Path) -> Iterator[LandedFile]:
         for name in names:
             path = Path(folder, name)
             relative = str(path.relative_to(landing))
-            if name.startswith((".", "_")) or "/" not in relative:
-                continue
-            if path.suffix.lower() not in ENDINGS or name.lower().endswith(UNFINISHED):
+            if "/" not in relative or not _is_taken(path):
                 continue
             try:
                 look = path.stat()
@@ -570,10 +581,13 @@ def ingest_files(
 
     Raises:
         FileNotFoundError: One of the paths is no file; nothing was copied.
+        FileNameError: One of them has a name that landing does not take; nothing was copied.
     """
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "is no file", str(path))
+        if not _is_taken(path):
+            raise FileNameError(path)
     folder = settings.landing / source
     folder.mkdir(parents=True, exist_ok=True)
     landed = []
