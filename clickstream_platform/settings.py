@@ -8,6 +8,7 @@ import os
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -63,10 +64,9 @@ class EngagementSettings(Section):
 class PrivacySettings(Section):
     """Minimisation and erasure."""
 
-    query_keys: str = Field(
+    query_keys: Literal["detect", "allow"] = Field(
         "detect",
-        pattern="^(detect|allow)$",
-        description="'allow' keeps only listed query keys; 'detect' drops what looks personal.",
+        description="'allow' keeps only listed query keys; 'detect' masks what looks personal.",
     )
     allowed_query_keys: tuple[str, ...] = Field(
         (), description="Query keys kept by 'allow' beside campaign parameters."

@@ -45,7 +45,9 @@ app = typer.Typer(
 subject = typer.Typer(no_args_is_help=True, help="Answer people who ask about their data.")
 quarantine = typer.Typer(no_args_is_help=True, help="Look at refused records, and take them in.")
 sources = typer.Typer(no_args_is_help=True, help="Look at adapters, and try them on a file.")
+privacy = typer.Typer(no_args_is_help=True, help="Look for personal values that are stored.")
 app.add_typer(subject, name="subject")
+app.add_typer(privacy, name="privacy")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(sources, name="sources")
 
@@ -83,7 +85,7 @@ def clock() -> datetime:
 
 def load_commands() -> None:
     """Register every command; each imports what it needs when it runs."""
-    for name in ("data", "look", "people", "care", "serve"):
+    for name in ("data", "look", "people", "leaks", "care", "serve"):
         import_module(f"clickstream_platform.cli.{name}")
 
 

@@ -33,6 +33,7 @@ from clickstream_platform.identity import is_blocked
 from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
 from clickstream_platform.privacy import (
     Namespace,
+    QueryKeys,
     Suppression,
     Vault,
     scrub_payloads,
@@ -327,12 +328,19 @@ class Door:
 
     vault: Vault
     suppression: Suppression
+    query_keys: QueryKeys = "detect"
+    allowed_query_keys: tuple[str, ...] = ()
 
 
 def open_door(settings: Settings) -> Door:
-    """The vault and the suppression list of a data folder."""
+    """The vault, the suppression list and the minimisation of a data folder."""
     folder = settings.state / "vault"
-    return Door(vault=Vault(folder), suppression=Suppression(folder))
+    return Door(
+        vault=Vault(folder),
+        suppression=Suppression(folder),
+        query_keys=settings.privacy.query_keys,
+        allowed_query_keys=settings.privacy.allowed_query_keys,
+    )
 
 
 def _raw_events(
@@ -404,14 +412,19 @@ def minimised(
     unread = frame.filter(pl.col("read_error").is_not_null())
     sound = frame.filter(pl.col("read_error").is_null()) if unread.height else frame
     sound = _replaced(connection, sound, adapter, pairs)
-    sound = sound.with_columns(payload=scrub_payloads(sound["payload"]))
+    scrubbed = scrub_payloads(
+        sound["payload"], query_keys=door.query_keys, allowed=door.allowed_query_keys
+    )
+    sound = sound.with_columns(payload=scrubbed)
     columns = ("ordinal", "visitor_id", "user_id", "payload", "read_error")
     if unread.is_empty():
         return sound.select(columns)
     leaves = {path.rsplit(".", 1)[-1] for path in adapter.paths(*IDENTIFYING)}
     nobody = pl.lit(None, pl.String)
     unread = unread.with_columns(
-        payload=_unreadable(unread["payload"], sorted(leaves)), visitor_id=nobody, user_id=nobody
+        payload=_unreadable(unread["payload"], sorted(leaves), door),
+        visitor_id=nobody,
+        user_id=nobody,
     )
     return pl.concat([sound.select(columns), unread.select(columns)]).sort("ordinal")
 
@@ -548,7 +561,7 @@ def _object(path: str, value: str) -> str:
     return value
 
 
-def _unreadable(texts: pl.Series, leaves: Iterable[str]) -> pl.Series:
+def _unreadable(texts: pl.Series, leaves: Iterable[str], door: Door) -> pl.Series:
     """Wrap what could not be read as JSON, without what may identify somebody.
 
     Nothing can be looked up in a text that cannot be read, so everything goes that stands where
@@ -561,7 +574,7 @@ def _unreadable(texts: pl.Series, leaves: Iterable[str]) -> pl.Series:
         .str.replace_all(r"\b(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{4,27}|[0-9a-fA-F]{16,})\b", "[id]")
         .str.replace_all(r"\d{6,}", "[number]")
     )
-    scrubbed = scrub_texts(masked)
+    scrubbed = scrub_texts(masked, query_keys=door.query_keys, allowed=door.allowed_query_keys)
     return (
         pl.DataFrame({"unreadable": scrubbed})
         .select(pl.struct("unreadable").struct.json_encode())

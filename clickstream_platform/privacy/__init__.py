@@ -21,6 +21,7 @@ from clickstream_platform.privacy.keys import (
     KeyUnavailableError,
     SealedDataError,
 )
+from clickstream_platform.privacy.leaks import Mended, mend_leaks, scan_leaks
 from clickstream_platform.privacy.minimisation import (
     QueryKeys,
     find_personal,
@@ -49,6 +50,7 @@ __all__ = [
     "ErasesPeople",
     "KeyUnavailableError",
     "Keys",
+    "Mended",
     "Namespace",
     "QueryKeys",
     "Register",
@@ -66,8 +68,10 @@ __all__ = [
     "erase_subject",
     "export_subject",
     "find_personal",
+    "mend_leaks",
     "read_certificate",
     "register_request",
+    "scan_leaks",
     "scan_residue",
     "scrub_payloads",
     "scrub_texts",
