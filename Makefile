@@ -26,11 +26,11 @@ LOCKED := pyproject.toml uv.lock scripts/sync.sh
 	@touch $@
 
 .venv/.ready-dev: $(LOCKED)
-	scripts/sync.sh --extra spark
+	scripts/sync.sh --extra spark --extra probabilistic
 	@touch $@ .venv/.ready
 
 .venv/.ready-bench: $(LOCKED)
-	scripts/sync.sh --extra spark --group bench
+	scripts/sync.sh --extra spark --extra probabilistic --group bench
 	@touch $@ .venv/.ready-dev .venv/.ready
 
 # -- Using it. --------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ endif
 
 # -- Checking it. -----------------------------------------------------------------------------------
 
-.PHONY: check lint types layers test bench
+.PHONY: check lint types layers test tracker bench
 check: lint types layers test ## All checks below, in this order.
 
 lint: .venv/.ready-dev ## Format and rules, by ruff.
@@ -62,10 +62,16 @@ layers: .venv/.ready-dev ## Who may import whom, by import-linter.
 
 test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
+	@scripts/npm_packages.sh
+	@scripts/node_clients.sh
 	$(BIN)/pytest -q -n 2 --dist loadgroup $(T)
 
-bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md.
-	$(BIN)/python -m clickstream_platform_tests.benchmarks $(B)
+tracker: ## Check and build the browser tracker. Needs Node and npm; the built scripts are committed.
+	@scripts/npm_packages.sh
+	cd clickstream_platform/collection/tracker && npm run --silent types && npm run --silent build
+
+bench: .venv/.ready-bench ## Speed against the named peers, into docs/performance.md. B=sessions ARGS="--events …"
+	$(BIN)/python -m clickstream_platform_tests.benchmarks $(B) $(ARGS)
 
 # -- Keeping it. ------------------------------------------------------------------------------------
 
@@ -76,5 +82,6 @@ docs: .venv/.ready ## Print docs/tables and docs/commands.md from the code.
 
 clean: ## Remove caches and the environment; never data.
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist \
-	  spark-warehouse artifacts
+	  spark-warehouse artifacts clickstream_platform/collection/tracker/node_modules \
+	  clickstream_platform_tests/collection/clients/node_modules
 	find clickstream_platform clickstream_platform_tests -name __pycache__ -prune -exec rm -rf {} +

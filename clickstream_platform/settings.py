@@ -5,13 +5,23 @@ value of one table. Secrets are not settings: they come from the environment whe
 """
 
 import os
+import re
+import tomllib
 from datetime import timedelta
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -39,13 +49,43 @@ class LakeSettings(Section):
     threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 for one per core.")
 
 
+PRESETS_FILE = Path(__file__).with_name("sessions") / "presets.toml"
+"""Session policies of other products, by name; see there."""
+
+
 class SessionSettings(Section):
     """The session policy."""
 
+    preset: str = Field("", description="Start from a product's policy: ga4, matomo, posthog, ….")
     timeout_minutes: float = Field(30, gt=0, description="Longest gap inside a session.")
     max_duration_hours: float = Field(24, gt=0, description="Longest session.")
+    max_events: int = Field(10_000, ge=0, description="Most events of a session; 0 for any number.")
     cut_on_campaign: bool = Field(True, description="A new campaign starts a session.")
+    cut_on_logout: bool = Field(False, description="What follows a logout is another session.")
+    cut_on_identity: bool = Field(False, description="Signing in starts a session.")
+    cut_at_midnight: bool = Field(False, description="Another date in time_zone starts a session.")
     engaged_after_s: float = Field(10, ge=0, description="Engaged time that makes it engaged.")
+    heartbeat_s: float = Field(
+        0, ge=0, description="Interval of pings to estimate engaged time from; 0 for unknown."
+    )
+    min_visit_s: float = Field(0, ge=0, description="Engaged time of a session of one ping.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_top_of_the_preset(cls, values: object) -> object:
+        if not isinstance(values, dict) or not (name := values.get("preset")):
+            return values
+        presets = load_presets()
+        if name not in presets:
+            message = f"preset {name!r} is unknown; there are {', '.join(presets)}"
+            raise ValueError(message)
+        return presets[name] | values
+
+
+@lru_cache(maxsize=1)
+def load_presets() -> dict[str, dict[str, object]]:
+    """The session settings of other products, by name; what they do not say is our default."""
+    return dict(tomllib.loads(PRESETS_FILE.read_text(encoding="utf-8")))
 
 
 class AttributionSettings(Section):
@@ -86,6 +126,39 @@ class CrmSettings(Section):
     id_property: str = Field("external_user_id", description="CRM property that holds the user.")
 
 
+class CollectorSettings(Section):
+    """The HTTP collector."""
+
+    host: str = Field("127.0.0.1", description="Address it listens on; a proxy with TLS before it.")
+    port: int = Field(8080, ge=0, le=65535, description="Port it listens on; 0 for any free one.")
+    origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages may send, such as https://*.shop.example."
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=9, description="Proxies before it, whose X-Forwarded-For names the client."
+    )
+    server_only_events: tuple[str, ...] = Field(
+        (), description="Events that browser keys may not send, such as purchase."
+    )
+    rate_per_key: str = Field("3000000/minute", description="Events that one key may send.")
+    rate_per_address: str = Field(
+        "6000/minute", description="Events that one address may send with a browser key."
+    )
+    seal_after_s: float = Field(
+        10, gt=0, description="Age at which the log's file is handed to ingestion, in seconds."
+    )
+    seal_mb: int = Field(64, ge=1, description="Size at which it is, in megabytes.")
+    pending_mb: int = Field(64, ge=1, description="Records that may wait for the disk, megabytes.")
+
+    @field_validator("rate_per_key", "rate_per_address")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if not re.fullmatch(r"[1-9][0-9]*/(second|minute|hour)", value):
+            message = f"is no rate such as 6000/minute: {value!r}"
+            raise ValueError(message)
+        return value
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -114,6 +187,7 @@ class Settings(BaseSettings):
     engagement: EngagementSettings = EngagementSettings()
     privacy: PrivacySettings = PrivacySettings()
     crm: CrmSettings = CrmSettings()
+    collector: CollectorSettings = CollectorSettings()
 
     @field_validator("time_zone")
     @classmethod

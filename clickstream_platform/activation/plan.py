@@ -8,6 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
+from clickstream_platform.collection.consent_log import current_consents
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.settings import Settings
 
@@ -55,7 +56,7 @@ def plan_sync(
     refused stays refused until there is something else to say.
 
     Args:
-        lake: The lake; reads members, segments, scores, sessions and the ledger.
+        lake: The lake; reads members, segments, scores, consents, sessions and the ledger.
         settings: Half-life and time zone of what is said about a person.
         suppression: People who must not be written to.
         destination: Name of the destination in the ledger.
@@ -72,7 +73,9 @@ def plan_sync(
     people = wanted.join(standing, on=["person_key", "person_id"], how="full", coalesce=True)
     people = people.with_columns(
         is_suppressed=suppression.mask_tokens(people["person_id"]),
-        has_consent=people["person_key"].is_in(_consenting(lake, people["person_key"]).implode()),
+        has_consent=people["person_key"].is_in(
+            _consenting(lake, people["person_key"], now=now).implode()
+        ),
     )
     is_wanted = pl.col("properties").is_not_null()
     holds = pl.col("holds").fill_null(value=False)
@@ -221,18 +224,25 @@ def overtaken(lake: Lake, destination: str, *, planned: pl.DataFrame) -> pl.Data
     )
 
 
-def _consenting(lake: Lake, persons: pl.Series) -> pl.Series:
-    """Persons whose last session, a bot's or not, consents to marketing; read at sending time."""
-    return (
+def _consenting(lake: Lake, persons: pl.Series, *, now: datetime) -> pl.Series:
+    """Persons who consent to marketing at sending time, whatever was collected before.
+
+    Their last recorded choice counts, on any device; of who never made one that was recorded, the
+    last session, a bot's or not.
+    """
+    asked = persons.unique().to_frame("person_key").lazy()
+    last_session = (
         lake.scan("sessions")
         .select("person_key", "ended_at", "session_key", "consent_marketing")
-        .join(persons.unique().to_frame("person_key").lazy(), on="person_key", how="semi")
+        .join(asked, on="person_key", how="semi")
         .sort("ended_at", "session_key")
         .group_by("person_key")
         .agg(pl.col("consent_marketing").last())
-        .filter(pl.col("consent_marketing").fill_null(value=False))
-        .collect()["person_key"]
+        .collect()
     )
+    recorded = current_consents(lake, now=now).select("person_key", "consent_marketing")
+    chosen = pl.concat([recorded, last_session.join(recorded, on="person_key", how="anti")])
+    return chosen.filter(pl.col("consent_marketing").fill_null(value=False))["person_key"]
 
 
 def _key(destination: str, row: Mapping[str, object]) -> str:

@@ -50,6 +50,8 @@ app.add_typer(subject, name="subject")
 app.add_typer(privacy, name="privacy")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(sources, name="sources")
+keys = typer.Typer(no_args_is_help=True, help="Make and revoke the keys that clients send with.")
+app.add_typer(keys, name="keys")
 
 
 @app.callback()
@@ -83,9 +85,23 @@ def clock() -> datetime:
     return datetime.now(UTC)
 
 
+COMMANDS = (
+    "data",
+    "look",
+    "people",
+    "leaks",
+    "identities",
+    "care",
+    "serve",
+    "sessions",
+    "collect",
+)
+"""Modules of this folder that register commands, in the order in which help lists them."""
+
+
 def load_commands() -> None:
     """Register every command; each imports what it needs when it runs."""
-    for name in ("data", "look", "people", "leaks", "care", "serve"):
+    for name in COMMANDS:
         import_module(f"clickstream_platform.cli.{name}")
 
 

@@ -3,6 +3,7 @@
 from clickstream_platform.events.adapters import Adapter, UnknownSourceError, load_adapters
 from clickstream_platform.events.canonical import violation_codes
 from clickstream_platform.events.formats import read_records
+from clickstream_platform.events.judging import Verdict, judge
 from clickstream_platform.events.landing import (
     LandedFile,
     foreign_files,
@@ -27,9 +28,11 @@ __all__ = [
     "LedgerError",
     "Progress",
     "UnknownSourceError",
+    "Verdict",
     "foreign_files",
     "ingest_files",
     "ingest_landing",
+    "judge",
     "load_adapters",
     "pending_files",
     "quarantine_rows",

@@ -55,6 +55,7 @@ TEXT_FIELDS = (
     "is_synthetic",
     "properties",
     "entities",
+    "refusal",
 )
 TIME_FIELDS = ("occurred_at", "created_at", "sent_at", "received_at")
 PERSON_FIELDS = ("visitor_id", "user_id")

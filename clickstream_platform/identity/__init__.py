@@ -1,4 +1,4 @@
-"""Identity: which visitors and users are one person, by login."""
+"""Identity: which visitors and users are one person, by login and other proven identifiers."""
 
 from clickstream_platform.identity.blocked import (
     BLOCKED_IDS,
@@ -7,20 +7,77 @@ from clickstream_platform.identity.blocked import (
     is_blocked,
     load_blocked,
 )
+from clickstream_platform.identity.components import (
+    Components,
+    component_labels,
+    merge_components,
+    spread_components,
+)
+from clickstream_platform.identity.decisions import (
+    DecisionError,
+    decide,
+    decisions_of,
+    denied_links,
+    ensure_decisions,
+    standing,
+)
+from clickstream_platform.identity.history import identity_as_of, merges_around
 from clickstream_platform.identity.links import identity_links, merge_links
+from clickstream_platform.identity.matching import (
+    Cluster,
+    Matches,
+    MatchRules,
+    Score,
+    VisitorMatches,
+    match_records,
+    match_rules,
+    match_visitors,
+    score_matches,
+)
 from clickstream_platform.identity.people import map_identities, people_as_of, with_person
 from clickstream_platform.identity.refresh import refresh_identity
+from clickstream_platform.identity.rules import (
+    IdentifierRules,
+    IdentifierType,
+    identifier_rules,
+    load_rules,
+)
 
 __all__ = [
     "BLOCKED_IDS",
     "BlockedIds",
+    "Cluster",
+    "Components",
+    "DecisionError",
+    "IdentifierRules",
+    "IdentifierType",
+    "MatchRules",
+    "Matches",
+    "Score",
+    "VisitorMatches",
     "blocked_ids",
+    "component_labels",
+    "decide",
+    "decisions_of",
+    "denied_links",
+    "ensure_decisions",
+    "identifier_rules",
+    "identity_as_of",
     "identity_links",
     "is_blocked",
     "load_blocked",
+    "load_rules",
     "map_identities",
+    "match_records",
+    "match_rules",
+    "match_visitors",
+    "merge_components",
     "merge_links",
+    "merges_around",
     "people_as_of",
     "refresh_identity",
+    "score_matches",
+    "spread_components",
+    "standing",
     "with_person",
 ]

@@ -1,16 +1,25 @@
-"""Keeping the identity map up to date: only visitors with new or vanished evidence are touched."""
+"""Keeping the identity tables up to date: only people with new or vanished evidence are touched.
 
+`identity_merges` holds every link and is what a refresh starts from. `identity_map` is written
+last and alone decides what was taken in, so after a crash in between the next run finds the same
+differences and writes the same rows again.
+"""
+
+import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import ibis.expr.types as ir
+import ibis
 import polars as pl
-from ibis import _
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.identity.links import LINK, identity_links, merge_links
-from clickstream_platform.identity.people import map_identities
+from clickstream_platform.identity.decisions import decisions_of, ensure_decisions, standing
+from clickstream_platform.identity.graph import LINK, PAIR, merge_typed, typed_links
+from clickstream_platform.identity.links import identity_links
+from clickstream_platform.identity.resolve import LINK_TYPES, Around, Resolved, resolve
+from clickstream_platform.identity.rules import IdentifierRules, identifier_rules
 from clickstream_platform.lake import (
     Changes,
     Lake,
@@ -22,149 +31,359 @@ from clickstream_platform.lake import (
 )
 from clickstream_platform.settings import Settings
 
-MAX_NAMED_VISITORS = 2_000
-"""Changed visitors that a commit names one by one; beyond, the table is written anew."""
+MAX_NAMED = 2_000
+"""Changed identifiers that a commit names one by one; beyond, the table is written anew."""
 
 EVIDENCE = ("event_id", "visitor_key", "user_key", "occurred_us", "received_at", "is_synthetic")
 """What an event says about identity."""
 
+WRITTEN = ("identity_merges", "identity_conflicts", "identity_map")
+"""Tables of a refresh, in the order in which they are written."""
+
+KEY = {
+    "identity_merges": "identifier_key",
+    "identity_conflicts": "identifier_key",
+    "identity_map": "visitor_key",
+}
+"""Column by which rows of each table are replaced."""
+
+ORDER = {
+    "identity_merges": ("identifier_key", "other_key"),
+    "identity_conflicts": ("identifier_key", "reason", "found_type"),
+    "identity_map": ("visitor_key", "user_key"),
+}
+"""Order of the rows of each table as written."""
+
 
 def refresh_identity(lake: Lake, settings: Settings, *, full: bool = False) -> Refreshed:
-    """Bring `identity_map` up to date with `events`.
+    """Bring `identity_map`, `identity_merges` and `identity_conflicts` up to date.
 
-    New visitors are appended, visitors whose people or evidence changed are replaced; both in one
-    commit, which also notes the version of `events` that was taken in. Where the removed files of
-    `events` are gone already (after an erasure), links are found anew from all events.
+    Rows of identifiers whose people or evidence changed are replaced, table by table; each commit
+    notes the versions of `events` and `identity_decisions` that were taken in. Where the removed
+    files of `events` are gone already (after an erasure), or the rules are others, links are found
+    anew from all events.
 
     Args:
         lake: The lake.
-        settings: Memory, threads, and where to spill.
+        settings: Rules, memory, threads, and where to spill.
         full: Find all links anew.
 
     Returns:
-        What was done; ``rows_written`` counts links that are new or changed.
+        What was done; ``rows_written`` counts rows of the map that are new or changed,
+        ``details`` the identifiers that were looked at.
     """
     newest = lake.version("events")
-    consumed = lake.consumed("identity_map", "events")
-    if newest < 0 or (newest == consumed and not full):
+    if newest < 0:
         return Refreshed(table="identity_map", version=lake.version("identity_map"))
-    changes = None if full else lake.changes("events", since=consumed)
+    rules = identifier_rules(settings.definitions)
+    versions = {
+        "events": newest,
+        "identity_decisions": ensure_decisions(lake),
+        "rules": _fingerprint(rules),
+    }
+    consumed = {name: lake.consumed("identity_map", name) for name in versions}
+    if versions == consumed and not full:
+        return Refreshed(table="identity_map", version=lake.version("identity_map"))
     spill = settings.state / "spill"
     spill.mkdir(parents=True, exist_ok=True)
     backend = connect(settings.lake, spill=spill)
     try:
-        if changes is None or not 0 <= consumed <= newest or not _all_there(changes.removed):
-            return _rebuild(backend, lake, newest)
-        return _update(backend, lake, changes)
+        run = _Run(backend, lake, rules, versions)
+        changes = None if full else _changes(lake, versions, consumed)
+        if changes is None:
+            return run.rebuild()
+        decided = versions["identity_decisions"] != consumed["identity_decisions"]
+        return run.update(changes, decided=decided)
     finally:
         backend.disconnect()
+
+
+def _fingerprint(rules: IdentifierRules) -> int:
+    """A number that is another one under other rules, which make everything anew."""
+    digest = hashlib.md5(rules.model_dump_json().encode(), usedforsecurity=False).hexdigest()
+    return int(digest[:8], 16)
+
+
+def _changes(lake: Lake, versions: dict[str, int], consumed: dict[str, int]) -> Changes | None:
+    """What happened to the events; None where that is not known or would not be enough."""
+    if versions["rules"] != consumed["rules"] or not lake.exists("identity_merges"):
+        return None
+    found: dict[str, Changes] = {}
+    for name in ("events", "identity_decisions"):
+        changes = lake.changes(name, since=consumed[name])
+        is_known = changes is not None and 0 <= consumed[name] <= versions[name]
+        if changes is None or not is_known or not _all_there(changes.removed):
+            return None
+        found[name] = changes
+    return None if found["identity_decisions"].removed else found["events"]
 
 
 def _all_there(files: Sequence[str]) -> bool:
     return all(Path(file).exists() for file in files)
 
 
-def _rebuild(backend: Backend, lake: Lake, version: int) -> Refreshed:
-    events = view(backend, lake, "events")
-    links = identity_links(events)
-    people = backend.create_table("rebuilt", map_identities(links), temp=True)
-    written = lake.overwrite(
-        "identity_map",
-        stream(people.order_by("visitor_key", "user_key"), "identity_map"),
-        consumed={"events": version},
-    )
-    return Refreshed(
-        table="identity_map",
-        version=written,
-        rows_written=lake.row_count("identity_map"),
-        rows_read=lake.row_count("events"),
-        is_full=True,
-    )
-
-
 class Difference(NamedTuple):
-    """What changes in the stored map."""
+    """What changes in a stored table."""
 
     rows: pl.DataFrame
-    """Map of every visitor that differs."""
+    """Rows of every key that differs."""
     stale: list[int]
-    """Visitors whose stored rows go."""
+    """Keys whose stored rows go."""
 
 
-def _update(backend: Backend, lake: Lake, changes: Changes) -> Refreshed:
-    added = view(backend, lake, "events", files=changes.added, name="added_events")
-    stored = view(backend, lake, "identity_map")
-    fresh = backend.create_table("fresh", identity_links(added), temp=True)
-    weakened = _weakened(backend, lake, changes, stored)
-    found = fresh
-    if not weakened.is_empty():
-        lost = backend.create_table("lost", weakened.to_arrow(), temp=True)
-        events = view(backend, lake, "events").semi_join(lost, "visitor_key")
-        found = backend.create_table("found", merge_links(fresh, identity_links(events)), temp=True)
-        kept = stored.anti_join(lost, "visitor_key")
-        touched = found.select("visitor_key").union(lost.select("visitor_key"), distinct=True)
-    else:
-        kept, touched = stored, fresh.select("visitor_key").distinct()
-    before = stored.semi_join(touched, "visitor_key")
-    links = merge_links(kept.semi_join(touched, "visitor_key").select(LINK), found)
-    difference = _difference(before, map_identities(links))
-    version = _write(backend, lake, difference, changes.version)
-    return Refreshed(
-        table="identity_map",
-        version=version,
-        rows_written=difference.rows.height,
-        rows_read=int(added.count().to_pyarrow().as_py()),
-        details={"visitors_changed": len(difference.stale)},
+class _Run:
+    """One refresh. Its own queries are SQL: they are about stored tables, not about people."""
+
+    def __init__(
+        self, backend: Backend, lake: Lake, rules: IdentifierRules, versions: dict[str, int]
+    ) -> None:
+        self.backend, self.lake, self.rules, self.versions = backend, lake, rules, versions
+        self.decisions = standing(decisions_of(lake))
+
+    def rebuild(self) -> Refreshed:
+        """Find everything anew."""
+        view(self.backend, self.lake, "events", name="read_events")
+        self._table("links", links_query("read_events"))
+        resolved = resolve(self.backend, "links", self.decisions, self.rules)
+        for name in WRITTEN:
+            ordered = getattr(resolved, name).order_by(*ORDER[name])
+            self.lake.overwrite(name, stream(ordered, name), consumed=self.versions)
+        return Refreshed(
+            table="identity_map",
+            version=self.lake.version("identity_map"),
+            rows_written=self.lake.row_count("identity_map"),
+            rows_read=self.lake.row_count("events"),
+            is_full=True,
+            details={"conflicts": self.lake.row_count("identity_conflicts")},
+        )
+
+    def update(self, changes: Changes, *, decided: bool) -> Refreshed:
+        """Make anew whoever may have changed."""
+        for name in WRITTEN:
+            view(self.backend, self.lake, name)
+        self._find_links(changes)
+        self._find_touched(decided=decided)
+        affected = self._count("touched")
+        changed = 0
+        if affected:
+            self._find_affected()
+            affected = self._count("affected")
+            resolved = resolve(
+                self.backend,
+                "near",
+                self.decisions,
+                self.rules,
+                around=Around("affected", "identity_conflicts"),
+            )
+            differences = self._differences(resolved)
+            changed = differences["identity_map"].rows.height
+            visitors = len(differences["identity_map"].stale)
+        else:
+            empty = {name: pl.DataFrame(schema=polars_schema(name)) for name in WRITTEN}
+            differences = {name: Difference(rows, []) for name, rows in empty.items()}
+            visitors = 0
+        for name in WRITTEN:
+            self._write(name, differences[name])
+        return Refreshed(
+            table="identity_map",
+            version=self.lake.version("identity_map"),
+            rows_written=changed,
+            rows_read=self._count("read_events"),
+            details={"visitors_changed": visitors, "identifiers_affected": affected},
+        )
+
+    # -- Who is concerned ----------------------------------------------------------------------
+
+    def _find_links(self, changes: Changes) -> None:
+        """Find ``found``: links of new events, and of all events where evidence has gone.
+
+        ``lost`` are links that lost an event which they rest on.
+        """
+        view(self.backend, self.lake, "events", files=changes.added, name="read_events")
+        self._table("found", links_query("read_events"))
+        if not changes.removed:
+            self._table("lost", "SELECT identifier_key, other_key FROM found WHERE false")
+            return
+        view(self.backend, self.lake, "events", files=changes.removed, name="removed_events")
+        evidence = ", ".join(EVIDENCE)
+        self._table(
+            "lost",
+            f"SELECT DISTINCT m.identifier_key, m.other_key FROM (SELECT {evidence} "  # noqa: S608 - columns of our own
+            f"FROM removed_events EXCEPT SELECT {evidence} FROM read_events) gone "
+            "JOIN identity_merges m ON m.identifier_key = gone.visitor_key "
+            "AND m.other_key = gone.user_key WHERE gone.event_id = m.evidence_event_id "
+            "OR gone.received_at <= m.recorded_at",
+        )
+        if self._count("lost"):
+            view(self.backend, self.lake, "events", name="all_events")
+            columns = ", ".join(polars_schema("events"))
+            self._table(
+                "evidence",
+                f"SELECT {columns} FROM all_events e SEMI JOIN lost "  # noqa: S608 - columns of the contract
+                "ON e.visitor_key = lost.identifier_key AND e.user_key = lost.other_key",
+            )
+            self._table("again", links_query("evidence"))
+            self._table("fresh", "FROM found")
+            self._table("found", merge_query("fresh", "again"))
+
+    def _find_touched(self, *, decided: bool) -> None:
+        """Find both ends of every link that is new, changed or gone, or that is decided about."""
+        link = ", ".join(LINK)
+        told = ""
+        if decided:
+            view(self.backend, self.lake, "identity_decisions")
+            told = (
+                "UNION SELECT identifier_key FROM identity_decisions WHERE identifier_key NOTNULL "
+                "UNION SELECT other_key FROM identity_decisions WHERE other_key NOTNULL"
+            )
+        self._table("kept", f"SELECT {link} FROM identity_merges ANTI JOIN lost USING {_PAIR}")  # noqa: S608 - names of our own
+        self._table("kept_of_found", f"FROM kept SEMI JOIN found USING {_PAIR}")
+        self._table("merged", merge_query("kept_of_found", "found"))
+        self._table(
+            "touched",
+            f"WITH fresh AS (SELECT {link} FROM merged EXCEPT SELECT {link} FROM kept_of_found) "  # noqa: S608 - names of our own
+            "SELECT identifier_key AS key FROM fresh UNION SELECT other_key FROM fresh UNION "
+            f"SELECT identifier_key FROM lost UNION SELECT other_key FROM lost {told}",
+        )
+
+    def _find_affected(self) -> None:
+        """Find everybody who hangs together with a touched identifier, before or now.
+
+        The walk stops at identifiers that are shared and not touched: they join nobody. ``near``
+        are all links of everybody affected.
+        """
+        self._table(
+            "walls",
+            "SELECT DISTINCT identifier_key AS key FROM identity_conflicts "
+            "WHERE reason IN ('shared', 'storm') AND identifier_key NOT IN (FROM touched)",
+        )
+        self._table(
+            "pairs",
+            "SELECT identifier_key AS a, other_key AS b FROM identity_merges UNION ALL "
+            "SELECT identifier_key, other_key FROM found",
+        )
+        self._table("affected", "FROM touched")
+        self._table("rim", "FROM touched")
+        while self._count("rim"):
+            self._table(
+                "next_rim",
+                "SELECT DISTINCT key FROM (SELECT b AS key FROM pairs WHERE a IN (FROM rim) "
+                "UNION ALL SELECT a FROM pairs WHERE b IN (FROM rim)) "
+                "WHERE key NOT IN (FROM affected)",
+            )
+            self.backend.raw_sql("INSERT INTO affected FROM next_rim")
+            self._table("rim", "FROM next_rim ANTI JOIN walls USING (key)")
+        self._table(
+            "near_kept",
+            "FROM kept WHERE identifier_key IN (FROM affected) OR other_key IN (FROM affected)",
+        )
+        self._table("near", merge_query("near_kept", "found"))
+        # Links of new events that say nothing new are of people who are not affected.
+        self.backend.raw_sql(
+            "DELETE FROM near WHERE identifier_key NOT IN (FROM affected) "
+            "AND other_key NOT IN (FROM affected)"
+        )
+
+    # -- Writing -------------------------------------------------------------------------------
+
+    def _differences(self, resolved: Resolved) -> dict[str, Difference]:
+        """Compare the stored rows of everybody concerned with what they should be."""
+        self._table(
+            "concerned",
+            "SELECT identifier_key, other_key FROM near UNION "
+            "SELECT identifier_key, other_key FROM lost",
+        )
+        chosen = {
+            "identity_merges": f"SEMI JOIN concerned USING {_PAIR}",
+            "identity_conflicts": "WHERE identifier_key IN (FROM affected)",
+            "identity_map": "WHERE visitor_key IN (FROM affected)",
+        }
+        made = dict(zip(resolved._fields, (rows.get_name() for rows in resolved), strict=True))
+        return {
+            name: self._difference(name, f"{name} {chosen[name]}", f"{made[name]} {chosen[name]}")
+            for name in WRITTEN
+        }
+
+    def _difference(self, table: str, before: str, after: str) -> Difference:
+        columns, key = list(polars_schema(table)), KEY[table]
+        listed = ", ".join(columns)
+        old = self._read(f"SELECT {listed} FROM {before}")  # noqa: S608 - names of our own
+        new = self._read(f"SELECT {listed} FROM {after}")  # noqa: S608 - names of our own
+        rows = new.join(old, on=columns, how="anti", nulls_equal=True)
+        moved = old.join(new, on=columns, how="anti", nulls_equal=True)[key]
+        stale = set(moved) | (set(rows[key]) & set(old[key]))
+        changed = pl.Series(key, sorted({*rows[key], *stale}), pl.Int64())
+        whole = new.filter(pl.col(key).is_in(changed.implode()))
+        if table == "identity_merges" and stale:
+            # Rows go by identifier: those of its links that are not concerned stay as they are.
+            self.backend.create_table(
+                "changed", changed.to_frame().to_arrow(), temp=True, overwrite=True
+            )
+            others = self._read(
+                f"SELECT {listed} FROM identity_merges SEMI JOIN changed USING ({key}) "  # noqa: S608 - names of our own
+                f"ANTI JOIN concerned USING {_PAIR}"
+            )
+            whole = pl.concat([whole, others.cast(dict(whole.schema))])  # type: ignore[arg-type]  # types by column
+        return Difference(whole, sorted(stale))
+
+    def _write(self, table: str, difference: Difference) -> None:
+        key = KEY[table]
+        rows = difference.rows.cast(polars_schema(table)).sort(*ORDER[table])  # type: ignore[arg-type]  # types by column
+        if not difference.stale:
+            self.lake.append(table, rows, consumed=self.versions)
+            return
+        # Only files that hold one of these keys are written anew; the rows that come must match
+        # the same condition, so new keys are named as well.
+        named = sorted({*difference.stale, *rows[key]})
+        if len(named) <= MAX_NAMED:
+            where = f"{key} in ({', '.join(map(str, named))})"
+            self.lake.overwrite(table, rows, where=where, consumed=self.versions)
+            return
+        stale = pl.DataFrame({key: difference.stale})
+        stored = view(self.backend, self.lake, table)
+        gone = self.backend.create_table("stale", stale.to_arrow(), temp=True, overwrite=True)
+        new = self.backend.create_table("new_rows", rows.to_arrow(), temp=True, overwrite=True)
+        whole = self.backend.create_table(
+            "whole", stored.anti_join(gone, key).union(new), temp=True, overwrite=True
+        )
+        ordered = whole.order_by(*ORDER[table])
+        self.lake.overwrite(table, stream(ordered, table), consumed=self.versions)
+
+    def _table(self, name: str, query: str) -> None:
+        self.backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+    def _read(self, query: str) -> pl.DataFrame:
+        return pl.DataFrame(pl.from_arrow(self.backend.raw_sql(query).to_arrow_table()))
+
+    def _count(self, table: str) -> int:
+        rows = self.backend.raw_sql(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608 - name of our own
+        return int(rows[0][0])
+
+
+_PAIR = f"({', '.join(PAIR)})"
+
+
+@lru_cache(maxsize=8)
+def links_query(events: str) -> str:
+    """SQL: typed links of a table of events; compiled once."""
+    schema = {name: _ibis_type(kind) for name, kind in polars_schema("events").items()}
+    return str(
+        ibis.to_sql(typed_links(identity_links(ibis.table(schema, name=events))), dialect="duckdb")
     )
 
 
-def _weakened(backend: Backend, lake: Lake, changes: Changes, stored: ir.Table) -> pl.DataFrame:
-    """Visitors that lost an event which their links rest on."""
-    empty = pl.DataFrame(schema={"visitor_key": pl.Int64})
-    if not changes.removed:
-        return empty
-    removed = view(backend, lake, "events", files=changes.removed, name="removed_events")
-    added = backend.table("added_events")
-    gone = (
-        removed.select(EVIDENCE)
-        .filter(_.visitor_key.notnull(), _.user_key.notnull())
-        .difference(added.select(EVIDENCE))
+@lru_cache(maxsize=8)
+def merge_query(links: str, more: str) -> str:
+    """SQL: the links of two tables of typed links; compiled once."""
+    tables = (ibis.table(LINK_TYPES, name=name) for name in (links, more))
+    return str(ibis.to_sql(merge_typed(*tables), dialect="duckdb"))
+
+
+def _ibis_type(kind: pl.DataType) -> str:
+    if isinstance(kind, pl.Datetime):
+        return "timestamp('UTC')"
+    if isinstance(kind, pl.Decimal):
+        return "decimal(18, 4)"
+    return {pl.Int64: "int64", pl.Int32: "int32", pl.Boolean: "boolean", pl.Date: "date"}.get(
+        kind.base_type(), "string"
     )
-    rests = gone.join(stored, ["visitor_key", "user_key"]).filter(
-        (_.event_id == _.evidence_event_id) | (_.received_at <= _.recorded_at)
-    )
-    found: pl.DataFrame = rests.select("visitor_key").distinct().to_polars()
-    return found
-
-
-def _difference(before: ir.Table, after: ir.Table) -> Difference:
-    """Compare the stored rows of some visitors with what they should be."""
-    columns = list(polars_schema("identity_map"))
-    old: pl.DataFrame = before.select(columns).to_polars()
-    new: pl.DataFrame = after.select(columns).to_polars()
-    rows = new.join(old, on=columns, how="anti")
-    moved = old.join(new, on=columns, how="anti")["visitor_key"]
-    stale = set(moved) | (set(rows["visitor_key"]) & set(old["visitor_key"]))
-    changed = rows["visitor_key"].unique().to_list() + sorted(stale)
-    return Difference(new.filter(pl.col("visitor_key").is_in(changed)), sorted(stale))
-
-
-def _write(backend: Backend, lake: Lake, difference: Difference, version: int) -> int:
-    consumed = {"events": version}
-    rows = difference.rows.cast(polars_schema("identity_map")).sort("visitor_key", "user_key")  # type: ignore[arg-type]  # types by column
-    if not difference.stale:
-        return lake.append("identity_map", rows, consumed=consumed)
-    # Only files that hold one of these visitors are written anew; the rows that come must match
-    # the same condition, so new visitors are named as well.
-    named = sorted({*difference.stale, *rows["visitor_key"]})
-    if len(named) <= MAX_NAMED_VISITORS:
-        where = f"visitor_key in ({', '.join(map(str, named))})"
-        return lake.overwrite("identity_map", rows, where=where, consumed=consumed)
-    stale = backend.create_table(
-        "stale", pl.DataFrame({"visitor_key": difference.stale}).to_arrow(), temp=True
-    )
-    new = backend.create_table("new_rows", rows.to_arrow(), temp=True)
-    whole = view(backend, lake, "identity_map").anti_join(stale, "visitor_key").union(new)
-    whole = backend.create_table("whole", whole, temp=True)
-    ordered = whole.order_by("visitor_key", "user_key")
-    return lake.overwrite("identity_map", stream(ordered, "identity_map"), consumed=consumed)

@@ -1,10 +1,11 @@
 """Tables on disk: Delta snapshots, their changes, and the engines that read them."""
 
-from clickstream_platform.lake.engine import connect, stream, view
+from clickstream_platform.lake.engine import connect, stream, view, write_parquet
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
 from clickstream_platform.lake.refresh import Refreshed
 from clickstream_platform.lake.store import (
     Changes,
+    DataFile,
     Lake,
     LakeError,
     arrow_schema,
@@ -15,6 +16,7 @@ from clickstream_platform.lake.store import (
 __all__ = [
     "Answer",
     "Changes",
+    "DataFile",
     "Lake",
     "LakeError",
     "QueryError",
@@ -27,4 +29,5 @@ __all__ = [
     "select",
     "stream",
     "view",
+    "write_parquet",
 ]

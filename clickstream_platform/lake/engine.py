@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake.store import Lake, arrow_schema, polars_schema, stored
+from clickstream_platform.lake.store import DataFile, Lake, arrow_schema, polars_schema, stored
 from clickstream_platform.settings import LakeSettings
 
 SQL_TYPES = {
@@ -77,6 +77,43 @@ def view(
         query = f"SELECT {columns} WHERE false"
     backend.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name or table}" AS {query}')
     return backend.table(name or table)
+
+
+def write_parquet(backend: Backend, query: str, table: str, folder: Path) -> list[DataFile]:
+    """Write the rows of a query as data files of a partitioned table, for `Lake.replace`.
+
+    Args:
+        backend: Connection of `connect`.
+        query: SELECT with the columns of the table, in any order.
+        table: Table of the catalog.
+        folder: Where to write; its files are added to.
+    """
+    schema, spec = polars_schema(table), stored(table)
+    columns = ", ".join(
+        f"CAST({name} AS {_sql_type(kind)}) AS {name}" for name, kind in schema.items()
+    )
+    order = ", ".join([*spec.partition_by, *spec.sort_by])
+    rows = backend.raw_sql(
+        f"COPY (SELECT {columns} FROM ({query}) ORDER BY {order}) TO '{folder}' "  # noqa: S608 - names of the catalog
+        f"(FORMAT parquet, PARTITION_BY ({', '.join(spec.partition_by)}), COMPRESSION zstd, "
+        "COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880, FILENAME_PATTERN 'part-{uuid}', "
+        "OVERWRITE_OR_IGNORE, RETURN_STATS)"
+    ).fetchall()
+    numbers = [name for name, kind in schema.items() if kind.is_integer()]
+    return [
+        DataFile(
+            path=Path(path),
+            rows=count,
+            size=size,
+            partition=partition,
+            ranges={
+                name: (int(found["min"]), int(found["max"]))
+                for name in numbers
+                if "min" in (found := columns.get(f'"{name}"', {})) and "max" in found
+            },
+        )
+        for path, count, size, _, columns, partition in rows
+    ]
 
 
 def stream(rows: ir.Table, table: str) -> pa.RecordBatchReader:

@@ -15,8 +15,16 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Schema,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import TableNotFoundError
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.tables.catalog import TABLES, StoredTable
@@ -36,11 +44,25 @@ class Changes(NamedTuple):
     version: int
     """Newest version, to be noted as consumed."""
     added: list[str]
-    """Data files that were added: all new rows, and rows rewritten beside deleted ones."""
+    """Data files that were added and are not rewritten since: all new rows, and rows rewritten
+    beside deleted ones."""
     removed: list[str]
     """Data files that were taken out; they exist until the next vacuum."""
     dates: list[date]
     """Date partitions touched either way."""
+
+
+class DataFile(NamedTuple):
+    """A Parquet file that holds rows of one partition of a table, written outside of it."""
+
+    path: Path
+    rows: int
+    size: int
+    """Bytes."""
+    partition: Mapping[str, str]
+    """Partition columns, which the file does not hold, and their values."""
+    ranges: Mapping[str, tuple[int, int]]
+    """Least and greatest value of integer columns, as far as they are known."""
 
 
 class LakeError(ClickstreamError, LookupError):
@@ -145,8 +167,8 @@ class Lake:
                 (added if "add" in action else removed).add(str(self.path(table) / path))
                 if found := _DATE_PART.search(path):
                     dates.add(date.fromisoformat(found[1]))
-        removed -= added
-        added -= {file for file in added if not Path(file).exists()} & removed
+        # What came and went in between nobody who follows has seen; its rows would count twice.
+        added, removed = added - removed, removed - added
         if any(not Path(file).exists() for file in added):
             return None
         return Changes(newest, sorted(added), sorted(removed), sorted(dates))
@@ -196,6 +218,35 @@ class Lake:
         return self.overwrite(
             table, rows, where=f"{column} in ({listed})", consumed=consumed, notes=notes
         )
+
+    def replace(
+        self,
+        table: str,
+        files: Iterable[DataFile],
+        *,
+        consumed: Mapping[str, int] | None = None,
+    ) -> int:
+        """Replace the table with files of `write_parquet`, in one atomic commit.
+
+        The files are moved, so they must lie on the same file system. What is written twice
+        anyway, once to be spooled, is so written once.
+        """
+        folder, schema = self.path(table), Schema.from_arrow(arrow_schema(table))
+        partition_by = list(stored(table).partition_by)
+        moved = [_moved(file, folder) for file in files]
+        if not moved:
+            empty = pl.DataFrame(schema=polars_schema(table))
+            return self.overwrite(table, empty, consumed=consumed)
+        properties = commit(consumed, None)
+        if self.exists(table):
+            self._open(table).create_write_transaction(
+                [*moved], "overwrite", schema, partition_by, commit_properties=properties
+            )
+        else:
+            create_table_with_add_actions(
+                str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
+            )
+        return self._open(table).version()
 
     def delete(self, table: str, where: str, *, notes: Mapping[str, str] | None = None) -> int:
         """Delete rows and return how many; the old files stay until `vacuum`."""
@@ -285,6 +336,27 @@ def commit(consumed: Mapping[str, int] | None, notes: Mapping[str, str] | None) 
         custom_metadata=dict(notes or {}),
         app_transactions=[Transaction(name, v) for name, v in (consumed or {}).items()],
         max_commit_retries=15,
+    )
+
+
+def _moved(file: DataFile, folder: Path) -> AddAction:
+    """Move a file below a table's folder, and say so in the words of Delta's log."""
+    parts = [f"{name}={value}" for name, value in file.partition.items()]
+    target = folder.joinpath(*parts, file.path.name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file.path.replace(target)
+    stats = {
+        "numRecords": file.rows,
+        "minValues": {name: least for name, (least, _) in file.ranges.items()},
+        "maxValues": {name: greatest for name, (_, greatest) in file.ranges.items()},
+    }
+    return AddAction(
+        path="/".join([*parts, file.path.name]),
+        size=file.size,
+        partition_values=dict(file.partition),
+        modification_time=int(target.stat().st_mtime * 1_000),
+        data_change=True,
+        stats=json.dumps(stats),
     )
 
 

@@ -7,6 +7,7 @@ brings everything up to date, and tells of parents before children).
 
 import os
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,7 +153,7 @@ def _partitions(table: str) -> dg.PartitionsDefinition | None:
 def _fingerprint(settings: Settings) -> tuple[tuple[str, str], ...]:
     """Newest log file of every table: changes whenever anything was written, and costs nothing."""
     newest = []
-    for table in parents():
+    for table in dict.fromkeys((*parents(), *chain.from_iterable(parents().values()))):
         log = settings.lake_folder / table / "_delta_log"
         names = os.listdir(log) if log.exists() else []  # noqa: PTH208 - names alone, of many
         newest.append((table, max((name for name in names if name.endswith(".json")), default="")))

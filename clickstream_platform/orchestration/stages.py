@@ -215,6 +215,19 @@ def _stitch(work: Work) -> "Iterator[Refreshed]":
     yield refresh_identity(work.lake, work.settings)
 
 
+def _decide(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.identity import ensure_decisions
+    from clickstream_platform.lake import Refreshed
+
+    yield Refreshed(table="identity_decisions", version=ensure_decisions(work.lake))
+
+
+def _record_consent(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.consent_log import refresh_consents
+
+    yield from refresh_consents(work.lake, work.settings)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -291,7 +304,13 @@ EVENTS = Stage(
     refresh=_load,
     partitions=ARRIVAL_HOURS,
 )
-IDENTITY = Stage(name="identity", tables=("identity_map",), refresh=_stitch)
+DECISIONS = Stage(name="decisions", tables=("identity_decisions",), refresh=_decide)
+IDENTITY = Stage(
+    name="identity",
+    tables=("identity_map", "identity_merges", "identity_conflicts"),
+    refresh=_stitch,
+)
+CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events"),
@@ -316,6 +335,7 @@ STAGES = (
     RAW_EVENTS,
     EVENTS,
     IDENTITY,
+    CONSENT,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

@@ -100,6 +100,7 @@ GROUPS = {
     "credits": "attribution",
     "scores": "segments",
     "syncs": "activation",
+    "decisions": "identity",
 }
 """Group of a stage, where it has not the stage's name."""
 
@@ -275,6 +276,12 @@ def _channels(lake: "Lake", settings: Settings) -> bytes | None:
     return channels_png(lake, settings)
 
 
+def _people(lake: "Lake", settings: Settings) -> bytes | None:
+    from clickstream_platform.reports import clusters_png
+
+    return clusters_png(lake, settings)
+
+
 def _segments(lake: "Lake", _: Settings) -> bytes | None:
     from clickstream_platform.reports import segments_png
 
@@ -285,6 +292,7 @@ DRAWN: "Mapping[str, Callable[[Lake, Settings], bytes | None]]" = {
     "events": _events,
     "sessions": _sessions,
     "attribution_credits": _channels,
+    "identity_map": _people,
     "segments": _segments,
 }
 """Tables with a picture, and who draws it."""

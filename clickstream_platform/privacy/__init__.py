@@ -1,6 +1,6 @@
 """Privacy: minimisation before disk, pseudonyms, suppression, keys and subject requests."""
 
-from clickstream_platform.privacy.audit import AuditError
+from clickstream_platform.privacy.audit import AuditError, chained, replace_file
 from clickstream_platform.privacy.certificate import (
     Certificate,
     CertificateError,
@@ -38,6 +38,7 @@ from clickstream_platform.privacy.requests import (
     register_request,
 )
 from clickstream_platform.privacy.residual import ScannerBlindError, scan_residue
+from clickstream_platform.privacy.signing import canonical_json, is_signed, public_key, sign
 from clickstream_platform.privacy.suppression import Suppression, SuppressionUnavailableError
 from clickstream_platform.privacy.vault import Vault, VaultUnavailableError
 
@@ -65,17 +66,23 @@ __all__ = [
     "Vault",
     "VaultUnavailableError",
     "canonical",
+    "canonical_json",
+    "chained",
     "erase_subject",
     "export_subject",
     "find_personal",
+    "is_signed",
     "mend_leaks",
+    "public_key",
     "read_certificate",
     "register_request",
+    "replace_file",
     "scan_leaks",
     "scan_residue",
     "scrub_payloads",
     "scrub_texts",
     "scrub_urls",
+    "sign",
     "surrogates",
     "truncate_ips",
     "verify_certificate",

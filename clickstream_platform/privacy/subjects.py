@@ -169,6 +169,16 @@ class Links:
         self.tables = [name for name in (*_SOUND, "raw_events") if lake.exists(name)]
         for name in self.tables:
             view(backend, lake, name)
+        view(backend, lake, "identity_merges")
+
+    def denied(self, visitors: Iterable[str]) -> set[str]:
+        """Those of some visitors that somebody has decided are not the user they signed in as."""
+        wanted = sorted(set(visitors))
+        rows = self.backend.raw_sql(
+            "SELECT DISTINCT identifier_id FROM identity_merges WHERE decision_id IS NOT NULL "  # noqa: S608 - pseudonyms
+            f"AND {among('identifier_id', wanted, keyed=True)}"
+        ).fetchall()
+        return {str(visitor) for (visitor,) in rows}
 
     def of(self, column: str, tokens: Iterable[str]) -> dict[str, set[tuple[str, str]]]:
         """Pairs of visitor and user that hold one of the pseudonyms, by table."""
@@ -189,19 +199,27 @@ def closure(
     """Follow logins both ways until nothing is new.
 
     A user leads to every visitor it was seen on. A visitor leads to its user only if it has one:
-    from a shared visitor nobody knows whom the request is about.
+    from a shared visitor nobody knows whom the request is about. A visitor that was taken from its
+    user by a decision counts as shared with somebody unknown.
 
     Returns:
         Users, visitors that are theirs alone, visitors shared with others.
     """
     own, seen = set(users), set(visitors)
+    given = set(seen)
     while True:
         before = len(own), len(seen)
         seen |= {v for pairs in links.of("user_id", own).values() for v, _ in pairs}
-        signed_in = _users_of(links, seen)
-        own |= {next(iter(found)) for found in signed_in.values() if len(found) == 1}
+        signed_in, denied = _users_of(links, seen), links.denied(seen)
+        own |= {
+            next(iter(found))
+            for visitor, found in signed_in.items()
+            if len(found) == 1 and visitor not in denied
+        }
         if (len(own), len(seen)) == before:
-            shared = {visitor for visitor, found in signed_in.items() if found - own}
+            taken = denied - given
+            shared = {v for v, found in signed_in.items() if found - own and v not in denied}
+            shared |= taken & set(signed_in)
             return own, seen - shared, shared
 
 
@@ -244,6 +262,8 @@ def own_rows(subject: Subject, table: str) -> str:
         users = among("user_id", subject.users, keyed=keyed)
         visitors = among("visitor_id", subject.visitors, keyed=keyed)
         return f"({users} OR ({visitors} AND user_id IS NULL))"
+    if "identifier_id" in columns:
+        return _linked(columns, subject.tokens)
     return _persons(columns, subject.tokens)
 
 
@@ -256,7 +276,17 @@ def rows_to_delete(subject: Subject, table: str) -> str:
     columns = TABLES[table].person_columns
     if {"visitor_id", "user_id"} <= set(columns):
         return own_rows(subject, table)
+    if "other_id" in columns:
+        return own_rows(subject, table)
+    if "identifier_id" in columns:
+        return _linked(columns, subject.tokens + subject.shared)
     return _persons(columns, subject.tokens + subject.shared)
+
+
+def _linked(columns: Sequence[str], tokens: Sequence[str]) -> str:
+    """Rows about identifiers: those of which one is the person's."""
+    ends = [name for name in ("identifier_id", "other_id") if name in columns]
+    return f"({' OR '.join(among(name, tokens, keyed=True) for name in ends)})"
 
 
 def _persons(columns: Sequence[str], tokens: Sequence[str]) -> str:

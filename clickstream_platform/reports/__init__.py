@@ -2,7 +2,10 @@
 
 from clickstream_platform.reports.images import (
     channels_png,
+    clusters_png,
     events_by_day_png,
+    match_png,
+    person_png,
     segments_png,
     sessions_by_day_png,
 )
@@ -11,7 +14,10 @@ from clickstream_platform.reports.page import REPORT, write_report
 __all__ = [
     "REPORT",
     "channels_png",
+    "clusters_png",
     "events_by_day_png",
+    "match_png",
+    "person_png",
     "segments_png",
     "sessions_by_day_png",
     "write_report",

@@ -1,6 +1,6 @@
 """Small PNGs of the tables people look at, for places that run no scripts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import polars as pl
 
@@ -51,6 +51,27 @@ def segments_png(lake: Lake) -> bytes | None:
         .head(12)
     )
     return pictures.png(pictures.segments(shown), title="Members by segment")
+
+
+def clusters_png(lake: Lake, settings: Settings) -> bytes | None:
+    """People by number of identifiers; None while nobody was merged."""
+    frame = Figures(lake, settings).frame("cluster_sizes")
+    if frame.is_empty():
+        return None
+    return pictures.png(pictures.cluster_sizes(frame), title="Identifiers of a person")
+
+
+def person_png(merges: pl.DataFrame) -> bytes | None:
+    """The graph of one person, from rows of `identity_merges`; None where there are no links."""
+    if merges.is_empty():
+        return None
+    return pictures.png(pictures.person_graph(merges), title="Identifiers of one person")
+
+
+def match_png(pair: Mapping[str, object]) -> bytes:
+    """Why two visitors match without a login, from a row of `Matches.pairs`."""
+    probability = pair["match_probability"]
+    return pictures.png(pictures.match_waterfall(pair), title=f"Probability {probability:.4f}")
 
 
 def _image(

@@ -72,6 +72,7 @@ def _everything(
             sections.funnel(subject),
             sections.channels(subject),
             sections.segments(subject),
+            sections.identity(subject),
             sections.quality(subject, ledger),
             sections.consent(subject),
         ],

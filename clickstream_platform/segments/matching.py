@@ -10,7 +10,13 @@ import ibis.expr.types as ir
 from ibis import _
 
 from clickstream_platform.lake import polars_schema
-from clickstream_platform.segments.engagement import EPOCH, MICROSECOND, microseconds, score_at
+from clickstream_platform.segments.engagement import (
+    CONSENTS,
+    EPOCH,
+    MICROSECOND,
+    microseconds,
+    score_at,
+)
 from clickstream_platform.segments.rules import Bounds, Rule, Segment, Test
 
 IN_SESSION_EVENTS = frozenset({"event_name"})
@@ -28,12 +34,14 @@ def segment_matches(
 
     Nothing that happened after ``now`` counts, nor do sessions of bots.
     Windows of days include both of their ends. A person without consent to a segment's purpose
-    does not match it; consent that is not known counts as none.
+    does not match it; consent that is not known counts as none. What a person chose last counts,
+    also against what was collected before.
 
     Args:
         tables: By name, as stored: ``engagement_scores`` (everybody who can match),
             ``sessions``, ``session_events``, and ``events``, which is read only for rules about
-            more than the name of an event.
+            more than the name of an event; and ``current_consents`` of persons who made a
+            choice, which replace those of the scores.
         segments: Segments to evaluate; names are the columns of the result.
         now: The moment.
         half_life: Half-life of the engagement score.
@@ -42,11 +50,11 @@ def segment_matches(
         ``person_key``, ``person_id`` and a boolean, never null, for each segment. Grain:
         person_key; persons who match none are left out.
     """
+    people = _with_current_consents(tables["engagement_scores"], tables["current_consents"])
     leaves = _distinct(rule for segment in segments for rule in segment.rule.activities())
     now = now.astimezone(UTC)
-    scores = tables["engagement_scores"]
-    people = scores.mutate(
-        current_score=score_at(scores.score, scores.anchored_at, now=now, half_life=half_life)
+    people = people.mutate(
+        current_score=score_at(people.score, people.anchored_at, now=now, half_life=half_life)
     )
     for table in ("sessions", "events"):
         rules = {name: rule for name, rule in leaves.items() if rule.counted == table}
@@ -65,6 +73,20 @@ def segment_matches(
         },
     )
     return matched.filter(reduce(or_, (matched[segment.name] for segment in segments)))
+
+
+def _with_current_consents(scores: ir.Table, current: ir.Table) -> ir.Table:
+    """Scores with the consents that hold now, where the person made a choice."""
+    chosen = current.select(
+        chooser="person_key", **{f"current_{name}": current[name] for name in CONSENTS}
+    )
+    joined = scores.left_join(chosen, scores.person_key == chosen.chooser)
+    return joined.mutate(
+        **{
+            name: ibis.ifelse(joined.chooser.notnull(), joined[f"current_{name}"], joined[name])
+            for name in CONSENTS
+        }
+    ).drop("chooser", *(f"current_{name}" for name in CONSENTS))
 
 
 def _key(rule: Rule) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from clickstream_platform.collection.consent_log import current_consents
 from clickstream_platform.lake import Lake, Refreshed, connect, polars_schema, view
 from clickstream_platform.segments.matching import segment_matches
 from clickstream_platform.segments.rules import Segment, describe, load_segments
@@ -25,7 +26,7 @@ def refresh_segments(lake: Lake, settings: Settings, *, now: datetime) -> Refres
     moment writes nothing. A clock that went back counts as standing still.
 
     Args:
-        lake: The lake; reads scores, sessions and events.
+        lake: The lake; reads scores, consents, sessions and events.
         settings: Definitions, half-life, time zone of the expiry date.
         now: Time of the evaluation.
     """
@@ -131,8 +132,12 @@ def _inside(
     spill.mkdir(parents=True, exist_ok=True)
     backend = connect(settings.lake, spill=spill)
     try:
+        current = backend.create_table(
+            "current_consents", current_consents(lake, now=now).to_arrow(), temp=True
+        )
         matches = segment_matches(
-            {table: view(backend, lake, table) for table in UPSTREAM},
+            {table: view(backend, lake, table) for table in UPSTREAM}
+            | {"current_consents": current},
             segments,
             now=now,
             half_life=timedelta(days=settings.engagement.half_life_days),

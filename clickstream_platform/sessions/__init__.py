@@ -1,6 +1,11 @@
 """Sessions: runs of a person's events, under one policy."""
 
 from clickstream_platform.sessions.boundaries import place_events, with_campaign
+from clickstream_platform.sessions.comparison import (
+    Comparison,
+    compare_policies,
+    preset_policies,
+)
 from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, SessionPolicy
 from clickstream_platform.sessions.refresh import refresh_sessions
 from clickstream_platform.sessions.summary import (
@@ -16,13 +21,16 @@ from clickstream_platform.sessions.weights import EngagementWeights, load_engage
 __all__ = [
     "PAGE_VIEWS",
     "PINGS",
+    "Comparison",
     "EngagementWeights",
     "SessionDefinitions",
     "SessionPolicy",
+    "compare_policies",
     "load_engagement_weights",
     "load_session_definitions",
     "name_first_sessions",
     "place_events",
+    "preset_policies",
     "refresh_sessions",
     "session_events",
     "sessionless_events",

@@ -193,8 +193,10 @@ def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
     old events lie in a stored session or are stored as sessionless, all new ones are points, so
     the islands follow from those without looking at events. What comes before the first point of
     an island is as it was; so the hull starts with the last session that starts before it, and
-    takes over the campaign so far.
+    takes over the campaign so far. Which users were seen so far, sessions do not say; where that
+    cuts, an island is made anew as a whole.
     """
+    known_so_far = "false" if policy.cut_on_identity else "true"
     campaign = " || chr(31) || ".join(f"coalesce({name}, '')" for name in CAMPAIGN)
     named = " OR ".join(f"{name} IS NOT NULL" for name in CAMPAIGN)
     _table(
@@ -230,11 +232,11 @@ def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
     _table(
         backend,
         "restarting",
-        "SELECT i.person_key, i.low_us, i.high_us, max(s.start_us) AS restart_us, "
+        "SELECT i.person_key, i.low_us, i.high_us, max(s.start_us) AS restart_us, "  # noqa: S608 - names of our own
         "arg_max(s.session_key, (s.start_us, -s.session_key)) AS restart_key, "
         "arg_max(s.cut_reason, (s.start_us, -s.session_key)) AS restart_reason "
         "FROM islands i LEFT JOIN stored_sessions s ON s.person_key = i.person_key "
-        "AND s.start_us >= i.low_us AND s.start_us < i.point_us "
+        f"AND s.start_us >= i.low_us AND s.start_us < i.point_us AND {known_so_far} "
         "GROUP BY i.person_key, i.low_us, i.high_us",
     )
     so_far = (
@@ -299,8 +301,8 @@ def find_hull_events(backend: Backend) -> None:
     _table(
         backend,
         "restarts",
-        "SELECT restart_key AS event_key, restart_reason, campaign_so_far FROM hulls "
-        "WHERE restart_key IS NOT NULL",
+        "SELECT restart_key AS event_key, restart_reason, campaign_so_far, "
+        "CAST(NULL AS BIGINT) AS user_so_far FROM hulls WHERE restart_key IS NOT NULL",
     )
 
 

@@ -3,12 +3,13 @@
 --
 -- Reads   source_events  events with the columns of `rebuild.COLUMNS`, synthetic ones left out
 --         people         identity map
---         names          event_name, name_id, is_ping, is_page_view, weight, is_conversion,
---                        counts_revenue
---         restarts       event_key, restart_reason, campaign_so_far: events known to start a session
---         variables      timeout_us, max_duration_us, half_life_us, cuts_on_campaign, open_from_us
---                        (null where nothing stays open), engaged_after_ms, point_steps,
---                        buckets
+--         names          event_name, name_id, is_ping, is_page_view, is_logout, weight,
+--                        is_conversion, counts_revenue
+--         restarts       event_key, restart_reason, campaign_so_far, user_so_far: events known to
+--                        start a session
+--         variables      timeout_us, max_duration_us, max_events, half_life_us, cuts_on_campaign,
+--                        open_from_us (null where nothing stays open), engaged_after_ms,
+--                        point_steps, buckets
 -- Makes   made_sessions, made_session_events, made_sessionless_events, and of sessions that stay
 --         open: carried_events and carried_restarts.
 --
@@ -77,12 +78,62 @@ FROM (
   ASOF JOIN (SELECT rn FROM sorted WHERE opens_run) AS r ON c.rn >= r.rn
 );
 
+-- name: cuts
+CREATE OR REPLACE TEMP TABLE cuts AS
+SELECT rn, 'campaign' AS cut_reason FROM campaigns
+WHERE NOT opens_run AND campaign IS DISTINCT FROM campaign_before;
+
+-- name: zone
+-- Offsets of the property's zone in the time of these events, as the numbers in ZONE_OFFSETS.
+CREATE OR REPLACE TEMP TABLE zone AS
+SELECT unnest(getvariable('zone_from_us')) AS from_us,
+  unnest(getvariable('zone_offset_us')) AS offset_us;
+
+-- name: marks
+-- What the other cuts look at, of every event.
+CREATE OR REPLACE TEMP TABLE marks AS
+SELECT
+  s.rn,
+  s.opens_run,
+  n.is_logout,
+  CASE WHEN NOT s.is_ping THEN coalesce(e.user_key, r.user_so_far) ELSE r.user_so_far END
+    AS seen_user_key,
+  (s.us + z.offset_us) // 86400000000 AS local_day
+FROM sorted AS s
+JOIN names AS n ON n.name_id = s.name_id
+JOIN source_events AS e ON e.event_key = s.event_key
+LEFT JOIN restarts AS r ON r.event_key = s.event_key
+ASOF JOIN zone AS z ON s.us >= z.from_us;
+
+-- name: other_cuts
+INSERT INTO cuts
+SELECT rn, cut_reason
+FROM (
+  SELECT
+    rn,
+    opens_run,
+    CASE
+      WHEN getvariable('cuts_on_logout') AND lag(is_logout) OVER in_time THEN 'logout'
+      WHEN getvariable('cuts_on_identity') AND seen_user_key IS NOT NULL
+        AND seen_user_key IS DISTINCT FROM last_value(seen_user_key IGNORE NULLS) OVER so_far THEN 'identity'
+      WHEN getvariable('cuts_at_midnight') AND local_day <> lag(local_day) OVER in_time
+        THEN 'midnight'
+    END AS cut_reason
+  FROM (
+    SELECT *, sum(CAST(opens_run AS BIGINT)) OVER (ORDER BY rn ROWS UNBOUNDED PRECEDING) AS run
+    FROM marks
+  )
+  WINDOW
+    in_time AS (ORDER BY rn),
+    so_far AS (PARTITION BY run ORDER BY rn ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+)
+WHERE NOT opens_run AND cut_reason IS NOT NULL AND rn NOT IN (SELECT rn FROM cuts);
+
 -- name: starts
 CREATE OR REPLACE TEMP TABLE starts AS
 SELECT rn, coalesce(restart_reason, 'timeout') AS cut_reason FROM sorted WHERE opens_run
 UNION ALL
-SELECT rn, 'campaign' FROM campaigns
-WHERE NOT opens_run AND campaign IS DISTINCT FROM campaign_before;
+FROM cuts;
 
 -- name: stretches
 CREATE OR REPLACE TEMP TABLE placed AS
@@ -92,32 +143,42 @@ SELECT
 FROM (
   SELECT s.rn, s.opens_run, c.rn IS NOT NULL AS is_cut
   FROM sorted AS s
-  LEFT JOIN (SELECT rn FROM starts WHERE cut_reason = 'campaign') AS c ON c.rn = s.rn
+  LEFT JOIN (SELECT rn FROM cuts) AS c ON c.rn = s.rn
   ORDER BY s.rn
 );
 
 -- name: long_stretches
 CREATE OR REPLACE TEMP TABLE long_stretches AS
 SELECT start_rn FROM placed JOIN sorted USING (rn)
-GROUP BY start_rn HAVING max(us) - min(us) > getvariable('max_duration_us');
+GROUP BY start_rn
+HAVING max(us) - min(us) > getvariable('max_duration_us') OR count(*) > getvariable('max_events');
 
 -- name: cut_long_stretches
--- One cut after the other: the first event that is too far from the cut before.
+-- One cut after the other: the first event that is too far from the cut before, or one too many.
 INSERT INTO starts
 WITH RECURSIVE long_events AS (
   SELECT p.start_rn, p.rn, s.us FROM placed AS p JOIN sorted AS s USING (rn)
   WHERE p.start_rn IN (FROM long_stretches)
 ),
 cuts AS (
-  SELECT start_rn, rn, us FROM long_events WHERE rn = start_rn
+  SELECT start_rn, rn, us, '' AS cut_reason FROM long_events WHERE rn = start_rn
   UNION ALL
-  SELECT e.start_rn, min(e.rn), arg_min(e.us, e.rn)
+  SELECT
+    e.start_rn,
+    min(e.rn),
+    arg_min(e.us, e.rn),
+    arg_min(
+      CASE WHEN e.us - c.us > getvariable('max_duration_us') THEN 'max_duration' ELSE 'max_events' END,
+      e.rn
+    )
   FROM cuts AS c
   JOIN long_events AS e
-    ON e.start_rn = c.start_rn AND e.us - c.us > getvariable('max_duration_us')
+    ON e.start_rn = c.start_rn
+    AND (e.us - c.us > getvariable('max_duration_us') OR e.rn - c.rn >= getvariable('max_events'))
+    AND e.rn > c.rn
   GROUP BY e.start_rn
 )
-SELECT rn, 'max_duration' FROM cuts WHERE rn <> start_rn;
+SELECT rn, cut_reason FROM cuts WHERE rn <> start_rn;
 
 -- name: place_long_stretches
 UPDATE placed SET start_rn = c.start_rn
@@ -133,6 +194,7 @@ CREATE OR REPLACE TEMP TABLE sums AS
 SELECT
   p.start_rn,
   any_value(s.person_key) AS person_key,
+  max(s.event_key) FILTER (WHERE p.rn = p.start_rn) AS session_key,
   count(*) AS events,
   min(s.us) AS start_us,
   max(s.us) AS end_us,
@@ -147,6 +209,21 @@ FROM placed AS p
 JOIN sorted AS s ON s.rn = p.rn
 GROUP BY p.start_rn;
 
+-- name: heartbeats
+-- Engaged time where no event reports any: the intervals of the heartbeat in which a ping came.
+UPDATE sums SET engaged_ms = h.engaged_ms
+FROM (
+  SELECT
+    p.start_rn,
+    (count(DISTINCT s.us // getvariable('heartbeat_us')) - 1) * getvariable('heartbeat_us') // 1000
+      + getvariable('min_visit_ms') AS engaged_ms
+  FROM placed AS p
+  JOIN sorted AS s ON s.rn = p.rn
+  WHERE s.is_ping
+  GROUP BY p.start_rn
+) AS h
+WHERE h.start_rn = sums.start_rn AND sums.engaged_ms IS NULL;
+
 -- name: open_sessions
 -- A person's last session, where later events may belong to it.
 CREATE OR REPLACE TEMP TABLE open_sessions AS
@@ -159,7 +236,8 @@ CREATE OR REPLACE TEMP TABLE carried_restarts AS
 SELECT
   any_value(s.event_key) AS event_key,
   any_value(w.cut_reason) AS restart_reason,
-  arg_max(c.campaign, c.rn) FILTER (WHERE c.rn < o.start_rn + o.events) AS campaign_so_far
+  arg_max(c.campaign, c.rn) FILTER (WHERE c.rn < o.start_rn + o.events) AS campaign_so_far,
+  CAST(NULL AS BIGINT) AS user_so_far
 FROM (
   SELECT o.start_rn, o.events, r.rn AS run_rn
   FROM open_sessions AS o
@@ -170,6 +248,21 @@ JOIN starts AS w ON w.rn = o.start_rn
 LEFT JOIN campaigns AS c ON c.run_rn = o.run_rn
 GROUP BY o.start_rn;
 
+-- name: carried_users
+UPDATE carried_restarts SET user_so_far = u.user_so_far
+FROM (
+  SELECT any_value(s.event_key) AS event_key, arg_max(m.seen_user_key, m.rn) AS user_so_far
+  FROM (
+    SELECT o.start_rn, o.events, r.rn AS run_rn
+    FROM open_sessions AS o
+    ASOF JOIN (SELECT rn FROM sorted WHERE opens_run) AS r ON o.start_rn >= r.rn
+  ) AS o
+  JOIN sorted AS s ON s.rn = o.start_rn
+  JOIN marks AS m ON m.rn BETWEEN o.run_rn AND o.start_rn + o.events - 1
+  GROUP BY o.start_rn
+) AS u
+WHERE u.event_key = carried_restarts.event_key;
+
 -- name: carried_events
 CREATE OR REPLACE TEMP TABLE next_events AS
 SELECT * FROM source_events WHERE event_key IN (
@@ -179,9 +272,8 @@ SELECT * FROM source_events WHERE event_key IN (
 
 -- name: closed
 CREATE OR REPLACE TEMP TABLE closed AS
-SELECT m.*, f.event_key AS session_key, w.cut_reason
+SELECT m.*, w.cut_reason
 FROM sums AS m
-JOIN sorted AS f ON f.rn = m.start_rn
 JOIN starts AS w ON w.rn = m.start_rn
 WHERE m.start_rn NOT IN (SELECT start_rn FROM open_sessions);
 
@@ -324,8 +416,21 @@ FROM (
 JOIN sorted AS s ON s.rn = r.rn
 JOIN source_events AS e ON e.event_key = s.event_key;
 
--- name: joined
-CREATE OR REPLACE TEMP TABLE joined AS
+-- name: links
+-- Channels are named once per link, not once per session: the rules are many.
+CREATE OR REPLACE TEMP TABLE links AS
+SELECT DISTINCT
+  f.campaign_source,
+  f.campaign_medium,
+  f.campaign_name,
+  f.click_id_type,
+  f.referrer_host,
+  CASE WHEN f.host_rn = f.start_rn THEN f.page_host ELSE h.page_host END AS landing_host
+FROM first_rows AS f
+LEFT JOIN (FROM other_rows WHERE is_host) AS h ON h.start_rn = f.start_rn;
+
+-- name: sessions
+CREATE OR REPLACE TEMP TABLE made_sessions AS
 SELECT
   's_' || f.person_key || '_' || f.session_key AS session_id,
   f.session_key,
@@ -364,30 +469,20 @@ SELECT
   CASE WHEN f.events = 1 THEN f.consent_analytics ELSE l.consent_analytics END AS consent_analytics,
   CASE WHEN f.events = 1 THEN f.consent_marketing ELSE l.consent_marketing END AS consent_marketing,
   CASE WHEN f.events = 1 THEN f.consent_personalization ELSE l.consent_personalization END
-    AS consent_personalization
+    AS consent_personalization,
+  k.channel
 FROM first_rows AS f
 JOIN points_of AS p ON p.start_rn = f.start_rn
 LEFT JOIN converted AS c ON c.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_last) AS l ON l.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_host) AS h ON h.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_landing) AS g ON g.start_rn = f.start_rn
-LEFT JOIN (FROM other_rows WHERE is_exit) AS x ON x.start_rn = f.start_rn;
-
--- name: links
--- Channels are named once per link, not once per session: the rules are many.
-CREATE OR REPLACE TEMP TABLE links AS
-SELECT DISTINCT
-  campaign_source, campaign_medium, campaign_name, click_id_type, referrer_host, landing_host
-FROM joined;
-
--- name: sessions
-CREATE OR REPLACE TEMP TABLE made_sessions AS
-SELECT j.*, c.channel
-FROM joined AS j
-JOIN channels AS c
-  ON c.campaign_source IS NOT DISTINCT FROM j.campaign_source
-  AND c.campaign_medium IS NOT DISTINCT FROM j.campaign_medium
-  AND c.campaign_name IS NOT DISTINCT FROM j.campaign_name
-  AND c.click_id_type IS NOT DISTINCT FROM j.click_id_type
-  AND c.referrer_host IS NOT DISTINCT FROM j.referrer_host
-  AND c.landing_host IS NOT DISTINCT FROM j.landing_host;
+LEFT JOIN (FROM other_rows WHERE is_exit) AS x ON x.start_rn = f.start_rn
+JOIN channels AS k
+  ON k.campaign_source IS NOT DISTINCT FROM f.campaign_source
+  AND k.campaign_medium IS NOT DISTINCT FROM f.campaign_medium
+  AND k.campaign_name IS NOT DISTINCT FROM f.campaign_name
+  AND k.click_id_type IS NOT DISTINCT FROM f.click_id_type
+  AND k.referrer_host IS NOT DISTINCT FROM f.referrer_host
+  AND k.landing_host IS NOT DISTINCT FROM
+    CASE WHEN f.host_rn = f.start_rn THEN f.page_host ELSE h.page_host END;

@@ -14,8 +14,15 @@ import polars as pl
 from ibis.backends.duckdb import Backend
 
 from clickstream_platform.attribution import with_channel
-from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, RESOLUTION, SessionPolicy
-from clickstream_platform.sessions.summary import POINT_STEPS, READ, SessionDefinitions
+from clickstream_platform.sessions.policy import (
+    LOGOUTS,
+    PAGE_VIEWS,
+    PINGS,
+    RESOLUTION,
+    SessionPolicy,
+    zone_offsets,
+)
+from clickstream_platform.sessions.summary import MILLISECOND, POINT_STEPS, READ, SessionDefinitions
 
 COLUMNS = tuple(dict.fromkeys(("visitor_key", "user_key", "user_id", "occurred_us", "is_synthetic",
                                *(name for name in READ if name != "person_id"))))  # fmt: skip
@@ -26,8 +33,15 @@ MADE = ("sessions", "sessionless_events", "session_events")
 
 NO_RESTARTS = (
     "CREATE OR REPLACE TEMP TABLE restarts AS SELECT CAST(NULL AS BIGINT) AS event_key, "
-    "CAST(NULL AS VARCHAR) AS restart_reason, CAST(NULL AS VARCHAR) AS campaign_so_far WHERE false"
+    "CAST(NULL AS VARCHAR) AS restart_reason, CAST(NULL AS VARCHAR) AS campaign_so_far, "
+    "CAST(NULL AS BIGINT) AS user_so_far WHERE false"
 )
+
+UNBOUNDED_US = -(2**62)
+"""An instant before all others."""
+
+AS_VIEW = ("CREATE OR REPLACE TEMP TABLE made_", "CREATE OR REPLACE TEMP VIEW made_")
+"""What to replace, and by what, so that a table that is made becomes a view."""
 
 LINK = ("campaign_source", "campaign_medium", "campaign_name", "click_id_type", "referrer_host",
         "landing_host")  # fmt: skip
@@ -55,13 +69,14 @@ def channels_sql(definitions: SessionDefinitions) -> str:
     return known[1]
 
 
-def make_sessions(
+def make_sessions(  # noqa: PLR0913 - a connection, the rules, and how it will be read
     backend: Backend,
     *,
     policy: SessionPolicy,
     definitions: SessionDefinitions,
     buckets: int,
     open_from_us: int | None = None,
+    is_read_once: bool = False,
 ) -> None:
     """Make the tables ``made_sessions``, ``made_session_events``, ``made_sessionless_events``.
 
@@ -75,13 +90,25 @@ def make_sessions(
         definitions: Channels, conversions and weights.
         buckets: Number of buckets; a person is in ``person_key % buckets``.
         open_from_us: See above; None where no further events can come.
+        is_read_once: Leave the last step to whoever reads what is made: views, which cost their
+            reader what a table would cost, and spare writing it down.
     """
+    offsets = zone_offsets(policy.time_zone)
+    since = [UNBOUNDED_US, *(it.from_us for it in offsets[1:])]
     variables = {
         "timeout_us": policy.timeout_us,
         "max_duration_us": policy.max_duration_us,
+        "max_events": "CAST(NULL AS BIGINT)" if policy.max_events is None else policy.max_events,
         "half_life_us": policy.half_life // RESOLUTION,
         "engaged_after_ms": policy.engaged_after.total_seconds() * 1_000,
         "cuts_on_campaign": policy.cut_on_campaign,
+        "cuts_on_logout": policy.cut_on_logout,
+        "cuts_on_identity": policy.cut_on_identity,
+        "cuts_at_midnight": policy.cut_at_midnight,
+        "zone_from_us": since,
+        "zone_offset_us": [it.offset_us for it in offsets],
+        "heartbeat_us": (policy.heartbeat or RESOLUTION) // RESOLUTION,
+        "min_visit_ms": policy.min_visit // MILLISECOND,
         "point_steps": float(POINT_STEPS),
         "buckets": buckets,
         "open_from_us": "CAST(NULL AS BIGINT)" if open_from_us is None else open_from_us,
@@ -90,13 +117,26 @@ def make_sessions(
         backend.raw_sql(f"SET VARIABLE {name} = {value}")
     _name_events(backend, definitions)
     for name, statement in statements().items():
-        if name == "cut_long_stretches" and not _has_rows(backend, "long_stretches"):
-            continue
-        if name == "place_long_stretches" and not _has_rows(backend, "long_stretches"):
+        if not _is_needed(backend, name, policy):
             continue
         if name == "sessions":
             backend.raw_sql(channels_sql(definitions))
-        backend.raw_sql(statement)
+        backend.raw_sql(statement.replace(*AS_VIEW) if is_read_once else statement)
+
+
+def _is_needed(backend: Backend, statement: str, policy: SessionPolicy) -> bool:
+    """Whether a statement has anything to do under this policy; most always have."""
+    match statement:
+        case "cut_long_stretches" | "place_long_stretches":
+            return _has_rows(backend, "long_stretches")
+        case "zone" | "marks" | "other_cuts":
+            return policy.has_other_cuts
+        case "carried_users":
+            return policy.cut_on_identity
+        case "heartbeats":
+            return policy.heartbeat is not None
+        case _:
+            return True
 
 
 def _name_events(backend: Backend, definitions: SessionDefinitions) -> None:
@@ -109,6 +149,7 @@ def _name_events(backend: Backend, definitions: SessionDefinitions) -> None:
             name,
             name in PINGS,
             name in PAGE_VIEWS,
+            name in LOGOUTS,
             definitions.weights.weight(name),
             name in rules,
             name in rules and rules[name].counts_revenue,
@@ -120,6 +161,7 @@ def _name_events(backend: Backend, definitions: SessionDefinitions) -> None:
         "event_name": pl.String,
         "is_ping": pl.Boolean,
         "is_page_view": pl.Boolean,
+        "is_logout": pl.Boolean,
         "weight": pl.Float64,
         "is_conversion": pl.Boolean,
         "counts_revenue": pl.Boolean,

@@ -3,28 +3,19 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import ibis
-import ibis.expr.types as ir
 from ibis import _
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, view
+from clickstream_platform.lake import DataFile, Lake, view, write_parquet
 from clickstream_platform.sessions.making import COLUMNS, MADE, NO_RESTARTS, make_sessions
-from clickstream_platform.sessions.policy import RESOLUTION, SessionPolicy
+from clickstream_platform.sessions.policy import EPOCH, RESOLUTION, SessionPolicy
 from clickstream_platform.sessions.summary import SessionDefinitions
 
 CHUNK_ROWS = 2_000_000
 """Events that are held at once, whole dates at a time."""
-
-ORDER = {
-    "sessions": ("session_date", "person_key", "started_at"),
-    "session_events": ("event_date", "person_key", "occurred_us"),
-    "sessionless_events": ("event_date", "person_key", "occurred_us"),
-}
-"""Order of the rows of each table as written."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def rebuild_sessions(  # noqa: PLR0913 - a connection, a lake, a folder, and the rules
@@ -35,7 +26,7 @@ def rebuild_sessions(  # noqa: PLR0913 - a connection, a lake, a folder, and the
     policy: SessionPolicy,
     definitions: SessionDefinitions,
     buckets: int,
-) -> dict[str, ir.Table]:
+) -> dict[str, list[DataFile]]:
     """Make all sessions of all events.
 
     Sessions still open at the end of a stretch of dates are carried into the next one, so memory
@@ -50,7 +41,37 @@ def rebuild_sessions(  # noqa: PLR0913 - a connection, a lake, a folder, and the
         buckets: Number of buckets by person.
 
     Returns:
-        What was made, by name of `MADE`, as views of the spool.
+        What was made, by name of `MADE`, as files of the spool.
+    """
+    backend.raw_sql("CREATE OR REPLACE TEMP TABLE seen (person_key BIGINT)")
+    made: dict[str, list[DataFile]] = {name: [] for name in MADE}
+    rules: Rules = {"policy": policy, "definitions": definitions, "buckets": buckets}
+    for _stretch in make_stretches(backend, lake, **rules):
+        _find_first_sessions(backend)
+        for name in MADE:
+            made[name] += write_parquet(backend, _QUERIES[name], name, spool / name)
+        backend.raw_sql("INSERT INTO seen SELECT person_key FROM firsts")
+    return made
+
+
+class Rules(TypedDict):
+    """What sessions are made by."""
+
+    policy: SessionPolicy
+    definitions: SessionDefinitions
+    buckets: int
+
+
+def make_stretches(backend: Backend, lake: Lake, **rules: Unpack[Rules]) -> Iterator[list[date]]:
+    """Make the sessions of one stretch of dates after the other, as views of the connection.
+
+    Args:
+        backend: Connection with ``people``; see `make_sessions` for what it has after each step.
+        lake: The lake.
+        rules: See `rebuild_sessions`.
+
+    Yields:
+        The dates whose events were taken in last.
     """
     columns = ", ".join(COLUMNS)
     stretches = list(date_stretches(backend, lake))
@@ -65,38 +86,33 @@ def rebuild_sessions(  # noqa: PLR0913 - a connection, a lake, a folder, and the
         )
         end = datetime.combine(max(dates) + timedelta(days=1), time(), UTC)
         is_last = number == len(stretches) - 1
+        timeout_us = rules["policy"].timeout_us
         make_sessions(
             backend,
-            policy=policy,
-            definitions=definitions,
-            buckets=buckets,
-            open_from_us=None if is_last else (end - EPOCH) // RESOLUTION - policy.timeout_us,
+            open_from_us=None if is_last else (end - EPOCH) // RESOLUTION - timeout_us,
+            is_read_once=True,
+            **rules,
         )
         backend.raw_sql("CREATE OR REPLACE TEMP TABLE carried_events AS FROM next_events")
         backend.raw_sql("CREATE OR REPLACE TEMP TABLE restarts AS FROM carried_restarts")
-        for name in MADE:
-            file = spool / f"{name}-{number:05d}.parquet"
-            order = ", ".join(ORDER[name])
-            backend.raw_sql(
-                f"COPY (FROM made_{name} ORDER BY {order}) TO '{file}' "
-                "(FORMAT parquet, COMPRESSION lz4)"
-            )
-    made = {name: _spooled(backend, spool, name) for name in MADE}
-    made["sessions"] = _with_first(backend)
-    return made
+        yield dates
 
 
-def _with_first(backend: Backend) -> ir.Table:
-    """Tell each person's first session from those that follow a timeout."""
+def _find_first_sessions(backend: Backend) -> None:
+    """Find the first session of everybody who had none in the stretches before."""
     backend.raw_sql(
-        "CREATE OR REPLACE TEMP TABLE firsts AS SELECT person_key, arg_min(session_key, "
-        "(started_at, session_key)) AS session_key FROM spooled_sessions GROUP BY person_key"
+        "CREATE OR REPLACE TEMP TABLE firsts AS SELECT person_key, "
+        "arg_min(session_key, (start_us, session_key)) AS session_key FROM first_rows "
+        "WHERE person_key NOT IN (FROM seen) GROUP BY person_key"
     )
-    return backend.sql(
-        "SELECT s.* REPLACE (CASE WHEN s.cut_reason = 'timeout' AND f.session_key IS NOT NULL "
-        "THEN 'first' ELSE s.cut_reason END AS cut_reason) FROM spooled_sessions s LEFT JOIN "
-        "firsts f ON f.person_key = s.person_key AND f.session_key = s.session_key"
-    )
+
+
+_QUERIES = {name: f"FROM made_{name}" for name in MADE} | {
+    "sessions": "SELECT s.* REPLACE (CASE WHEN s.cut_reason = 'timeout' AND f.session_key IS NOT "
+    "NULL THEN 'first' ELSE s.cut_reason END AS cut_reason) FROM made_sessions s LEFT JOIN "
+    "firsts f ON f.person_key = s.person_key AND f.session_key = s.session_key"
+}
+"""What is written of what is made: a first session says so, not that it follows a timeout."""
 
 
 def is_bucketed(backend: Backend, lake: Lake, buckets: int) -> bool:
@@ -125,8 +141,3 @@ def date_stretches(backend: Backend, lake: Lake) -> Iterator[list[date]]:
         rows += number
     if stretch:
         yield stretch
-
-
-def _spooled(backend: Backend, spool: Path, name: str) -> ir.Table:
-    files = sorted(str(file) for file in spool.glob(f"{name}-*.parquet"))
-    return backend.read_parquet(files, table_name=f"spooled_{name}")

@@ -126,7 +126,7 @@ class _Run:
         bucketed = is_bucketed(self.backend, self.lake, self.buckets)
         self.versions["bucketed"] = int(bucketed)
         for name in MADE:
-            self.lake.overwrite(name, stream(made[name], name), consumed=self.taken_in)
+            self.lake.replace(name, made[name], consumed=self.taken_in)
         return Refreshed(
             table="sessions",
             version=self.lake.version("sessions"),
@@ -145,7 +145,11 @@ class _Run:
         for name in MADE:
             view(backend, lake, name)
         if dates is None:
-            self._find_changes()
+            events = self._changes("events")
+            if events is None:
+                # Nobody knows what events said before, so any of them may say something else.
+                return self.rebuild()
+            self._find_changes(events)
         else:
             islands.no_moved_visitors(backend)
             self._find_points(set(dates))
@@ -165,22 +169,18 @@ class _Run:
             details={"differing_events": self._count("differences"), "touched_events": touched},
         )
 
-    def _find_changes(self) -> None:
+    def _find_changes(self, events: Changes) -> None:
         backend, lake = self.backend, self.lake
-        events = self._changes("events")
         people = self._changes("identity_map")
         islands.no_moved_visitors(backend)
         if people is not None and islands.all_there(people.removed):
             if people.added or people.removed:
                 islands.find_moved_visitors(backend, lake, people)
+            self._find_points(set(events.dates), islands.parts_of_suspects(backend, self.buckets))
         else:
-            events = None
-        if events is None:
+            # Anybody may have been somebody else before.
             everything = {*lake.dates("events"), *lake.dates("session_events")}
-            everything |= set(lake.dates("sessionless_events"))
-            self._find_points(everything)
-            return
-        self._find_points(set(events.dates), islands.parts_of_suspects(backend, self.buckets))
+            self._find_points(everything | set(lake.dates("sessionless_events")))
         islands.add_edited(backend, lake, events)
 
     def _find_points(self, changed: set[date], suspected: Iterable[tuple[date, int]] = ()) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +36,8 @@ READ = (*FIRST, *LAST, *CAMPAIGN, "event_key", "event_name", "event_date", "occu
 POINT_STEPS = 1_000_000
 """Steps of one engagement point: points are added up as integers, so that their order, which
 differs between engines and between runs, cannot change the sum."""
+
+MILLISECOND = timedelta(milliseconds=1)
 
 _MONEY = "decimal(18, 4)"
 
@@ -177,13 +180,20 @@ def _sums(rows: ir.Table, policy: SessionPolicy, weights: EngagementWeights) -> 
     )
     half_lives = (rows.end_us - rows.occurred_us) / (policy.half_life // RESOLUTION)
     points = (ibis.literal(2.0) ** -half_lives * weight * POINT_STEPS).round().cast("int64")
+    engaged_ms = _.engaged_time_ms.sum()
+    if policy.heartbeat is not None:
+        beat_us = policy.heartbeat // RESOLUTION
+        beats = (_.occurred_us / beat_us).floor().cast("int64")
+        pinged = beats.nunique(where=_.event_name.isin(PINGS))
+        estimate = (pinged - 1) * (beat_us // 1_000) + policy.min_visit // MILLISECOND
+        engaged_ms = ibis.coalesce(engaged_ms, ibis.ifelse(pinged > 0, estimate, None))
     return (
         rows.mutate(points=points)
         .group_by("session_key", "start_us", "end_us")
         .aggregate(
             events=_.count(),
             page_views=_.event_name.isin(PAGE_VIEWS).cast("int64").sum(),
-            engaged_ms=_.engaged_time_ms.sum(),
+            engaged_ms=engaged_ms,
             landing_host=_.page_host.argmin(_.event_number, where=_.page_host.notnull()),
             landing_path=_.page_path.argmin(_.event_number, where=_.page_path.notnull()),
             exit_path=_.page_path.argmax(_.event_number, where=_.page_path.notnull()),

@@ -10,13 +10,19 @@ import pandera.polars as pa
 
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
+from clickstream_platform.tables.consent import ConsentLog, Consents
 from clickstream_platform.tables.events import (
     DuplicateEvents,
     Events,
     QuarantinedEvents,
     RawEvents,
 )
-from clickstream_platform.tables.identity import IdentityMap
+from clickstream_platform.tables.identity import (
+    IdentityConflicts,
+    IdentityDecisions,
+    IdentityMap,
+    IdentityMerges,
+)
 from clickstream_platform.tables.privacy import SubjectRequests
 from clickstream_platform.tables.segments import EngagementScores, SegmentMembers, Segments
 from clickstream_platform.tables.sessions import SessionEvents, SessionlessEvents, Sessions
@@ -68,11 +74,35 @@ TABLES: dict[str, StoredTable] = {
             person_columns=("visitor_id", "user_id"),
         ),
         StoredTable(
+            name="identity_decisions",
+            contract=IdentityDecisions,
+            person_columns=("identifier_id", "other_id"),
+        ),
+        StoredTable(
+            name="identity_merges",
+            contract=IdentityMerges,
+            sort_by=("identifier_key",),
+            person_columns=("identifier_id", "other_id", "person_id"),
+        ),
+        StoredTable(
+            name="identity_conflicts",
+            contract=IdentityConflicts,
+            sort_by=("identifier_key",),
+            person_columns=("identifier_id",),
+        ),
+        StoredTable(
             name="identity_map",
             contract=IdentityMap,
             sort_by=("visitor_key",),
             person_columns=("visitor_id", "user_id", "person_id"),
         ),
+        StoredTable(
+            name="consents",
+            contract=Consents,
+            sort_by=("visitor_key", "valid_from_us"),
+            person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(name="consent_log", contract=ConsentLog, sort_by=("number",)),
         StoredTable(
             name="sessions",
             contract=Sessions,

@@ -25,7 +25,16 @@ class Sessions(pa.DataFrameModel):
     bucket: pl.Int32 = pa.Field(ge=0, description="Bucket of person_key; partition.")
     duration_s: float = pa.Field(ge=0, description="ended_at minus started_at, seconds.")
     cut_reason: str = pa.Field(
-        isin=["first", "timeout", "campaign", "max_duration"],
+        isin=[
+            "first",
+            "timeout",
+            "campaign",
+            "logout",
+            "identity",
+            "midnight",
+            "max_duration",
+            "max_events",
+        ],
         description="Why it starts: first of the person's run, or what cut the one before.",
     )
     events: int = pa.Field(ge=1, description="Events in the session.")

@@ -348,9 +348,11 @@ def test_destination_ends_with_what_is_wanted_whatever_went_wrong(
         audience.sync(NOON + number * HOUR)
     target.answers = []
     retry_failed(audience.lake, destination="script")
+    # Two syncs settle it: one clears who may hold something, the next notes why they are left out.
     audience.sync(NOON + 100 * HOUR)
+    audience.sync(NOON + 101 * HOUR)
     held = {user: contact["clickstream_segments"] for user, contact in target.contacts.items()}
     assert {user: text for user, text in held.items() if text} == {
         user: text for user, text in wanted.items() if text
     }
-    assert audience.sync(NOON + 101 * HOUR).rows_written == 0
+    assert audience.sync(NOON + 102 * HOUR).rows_written == 0

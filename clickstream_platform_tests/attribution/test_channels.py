@@ -23,7 +23,7 @@ from clickstream_platform.attribution import (
     with_channel,
 )
 from clickstream_platform.errors import DefinitionError
-from clickstream_platform_tests.attribution.engines import run
+from clickstream_platform_tests.engines import run
 
 RULES = load_channel_rules()
 COLUMNS = {

@@ -17,7 +17,6 @@ from clickstream_platform.attribution import (
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.tables.attribution import Conversions, Touchpoints
 from clickstream_platform.tables.contracts import require
-from clickstream_platform_tests.attribution.engines import run
 from clickstream_platform_tests.attribution.world import (
     Happening,
     World,
@@ -25,6 +24,7 @@ from clickstream_platform_tests.attribution.world import (
     purchase,
     visit,
 )
+from clickstream_platform_tests.engines import run
 
 RULES = load_conversion_rules()
 

@@ -27,7 +27,7 @@ from clickstream_platform.lake import connect, polars_schema
 from clickstream_platform.settings import LakeSettings
 from clickstream_platform.tables.attribution import AttributionCredits
 from clickstream_platform.tables.contracts import require
-from clickstream_platform_tests.attribution.engines import run
+from clickstream_platform_tests.engines import run
 from clickstream_platform_tests.frames import microseconds
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -18,7 +18,6 @@ from clickstream_platform.attribution import (
 from clickstream_platform.lake import Lake, Refreshed
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform.tables.catalog import TABLES
-from clickstream_platform.tables.contracts import require
 from clickstream_platform_tests.attribution.world import (
     HOUR_US,
     Happening,
@@ -29,6 +28,7 @@ from clickstream_platform_tests.attribution.world import (
     write,
 )
 from clickstream_platform_tests.frames import day
+from clickstream_platform_tests.stored import rows_of
 
 STAGES = {
     "touchpoints": refresh_touchpoints,
@@ -42,12 +42,7 @@ def refresh(lake: Lake, settings: Settings, *, full: bool = False) -> dict[str, 
 
 
 def stored(lake: Lake) -> dict[str, pl.DataFrame]:
-    """Rows of each table in one order, after checking their contracts."""
-    return {
-        name: require(TABLES[name].contract, frame).sort(frame.columns)
-        for name in STAGES
-        for frame in [lake.scan(name).collect()]
-    }
+    return rows_of(lake, STAGES)
 
 
 def credit(lake: Lake, model: str) -> dict[str, dict[str, float]]:

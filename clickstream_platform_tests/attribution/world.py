@@ -3,19 +3,19 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 import polars as pl
 
 from clickstream_platform.lake import Lake, polars_schema
-from clickstream_platform.tables.catalog import TABLES
 from clickstream_platform_tests.frames import (
     events_frame,
     instant,
     sessions_frame,
     surrogate,
 )
+from clickstream_platform_tests.stored import bring
 
 HOUR_US = 3_600_000_000
 SESSION_US = 12 * HOUR_US
@@ -114,18 +114,7 @@ def write(lake: Lake, world: World, *, order: tuple[str, ...] = ()) -> None:
     """Bring the upstream tables to what the world says, rewriting dates that differ."""
     tables = world.tables()
     for name in order or tuple(tables):
-        column = TABLES[name].date_column
-        assert column is not None
-        now, before = tables[name], lake.scan(name).collect()
-        differ = pl.concat(
-            [
-                now.join(before, on=now.columns, how="anti", nulls_equal=True),
-                before.join(now, on=now.columns, how="anti", nulls_equal=True),
-            ]
-        )
-        dates: list[date] = sorted(differ[column].unique())
-        if dates:
-            lake.overwrite_dates(name, now.filter(pl.col(column).is_in(dates)), dates=dates)
+        bring(lake, name, tables[name])
 
 
 def hours(number: float) -> int:

@@ -6,6 +6,7 @@ docs/performance.md; everything it prints is kept in artifacts/bench/<name>.txt.
 
     python -m clickstream_platform_tests.benchmarks            all of them
     python -m clickstream_platform_tests.benchmarks sessions   those named
+    python -m clickstream_platform_tests.benchmarks sessions --events 20000000   one, with options
 """
 
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,37 +32,44 @@ BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 class Figure(NamedTuple):
     """One thing that was measured."""
 
-    bench: str
+    command: str
     what: str
     measured: str
     target: str
 
 
 def main() -> int:
-    """Run the benchmarks that are named, or all, and return how many failed."""
+    """Run the benchmarks that are named, or all, and return how many failed.
+
+    What does not name a benchmark, from the first such word on, goes to the one that is named.
+    """
     known = {file.stem.removeprefix("bench_"): file for file in sorted(HERE.glob("bench_*.py"))}
-    chosen = sys.argv[1:] or list(known)
-    if unknown := sorted(set(chosen) - set(known)):
-        say(f"No benchmark is named {', '.join(unknown)}. There are: {', '.join(known)}.")
+    words = sys.argv[1:]
+    named = list(takewhile(known.__contains__, words))
+    options = words[len(named) :]
+    if options and len(named) != 1:
+        say(f"{options[0]} is no benchmark, and options go to one. There are: {', '.join(known)}.")
         return 1
+    chosen = named or list(known)
     failed, figures = 0, []
     for name in chosen:
-        code, lines = run(name)
+        code, lines = run(name, options)
         failed += code != 0
-        figures += figures_of(name, lines)
+        arguments = f' ARGS="{" ".join(options)}"' if options else ""
+        figures += figures_of(f"make bench B={name}{arguments}", lines)
     if figures:
         note(figures)
     say(f"{len(chosen):,} benchmarks, {failed:,} failed, {len(figures):,} figures.")
     return failed
 
 
-def run(name: str) -> tuple[int, list[str]]:
+def run(name: str, options: list[str]) -> tuple[int, list[str]]:
     """Run one benchmark, showing what it prints as it does, and keep it."""
     module = f"clickstream_platform_tests.benchmarks.bench_{name}"
     say(f"\n== {name} ==")
     start, lines = time.monotonic(), []
     with subprocess.Popen(  # noqa: S603 - our own words
-        [sys.executable, "-m", module],
+        [sys.executable, "-m", module, *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,27 +84,27 @@ def run(name: str) -> tuple[int, list[str]]:
     return process.returncode, lines
 
 
-def figures_of(name: str, lines: list[str]) -> list[Figure]:
+def figures_of(command: str, lines: list[str]) -> list[Figure]:
     """Read the figures among the lines that a benchmark printed."""
     found = []
     for line in lines:
         if line.startswith("RESULT "):
             row = json.loads(line.removeprefix("RESULT "))
-            found.append(Figure(name, row["what"], row["measured"], row.get("target", "")))
+            found.append(Figure(command, row["what"], row["measured"], row.get("target", "")))
     return found
 
 
 def note(figures: list[Figure]) -> None:
-    """Write the figures of this run into the page, in place of those of the same benchmarks."""
+    """Write the figures of this run into the page, in place of those of the same commands."""
     text = FIGURES.read_text()
     before, rest = text.split(BEGIN, 1)
     old, after = rest.split(END, 1)
-    benches = {f"`make bench B={figure.bench}`" for figure in figures}
+    benches = {f"`{figure.command}`" for figure in figures}
     rows = [line for line in old.splitlines() if line.startswith("| `")]
     rows = [line for line in rows if line.split(" | ")[0].removeprefix("| ") not in benches]
     when = f"{datetime.now(UTC):%Y-%m-%d}"
     rows += [
-        f"| `make bench B={f.bench}` | {f.what} | {f.measured} | {f.target} | {machine()}, {when} |"
+        f"| `{f.command}` | {f.what} | {f.measured} | {f.target} | {machine()}, {when} |"
         for f in figures
     ]
     head = [

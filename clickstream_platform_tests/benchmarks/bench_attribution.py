@@ -6,12 +6,7 @@ Every measurement runs in a process of its own, whose peak of memory is its own 
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +20,13 @@ from clickstream_platform.attribution import (
 )
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.settings import load_settings
+from clickstream_platform_tests.benchmarks.measuring import (
+    answer,
+    in_process,
+    measure,
+    result,
+    say,
+)
 
 MODULE = "clickstream_platform_tests.benchmarks.bench_attribution"
 
@@ -112,24 +114,6 @@ def of_contract(table: str, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def measure(work: Callable[[], int]) -> dict[str, float]:
-    """Rows made, wall and CPU time, and the peak of memory of this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    rows = work()
-    return {
-        "rows": rows,
-        "wall_s": time.perf_counter() - wall,
-        "cpu_s": time.process_time() - cpu,
-        "peak_gib": peak_kib() / 2**20,
-    }
-
-
-def peak_kib() -> int:
-    """Peak of memory of this process; `getrusage` would count its parent's before the start."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-
-
 STAGES = {
     "touchpoints": refresh_touchpoints,
     "conversions": refresh_conversions,
@@ -145,57 +129,17 @@ def stage(data: Path, name: str) -> int:
 
 def pandas_credits(data: Path) -> int:
     """The six models as one would write them in pandas, from the same tables to a file."""
-    import numpy as np  # noqa: PLC0415 - only here
-    import pandas as pd  # noqa: PLC0415, TID251 - the peer
+    from clickstream_platform_tests.benchmarks import (  # noqa: PLC0415 - its memory is the peer's
+        pandas_spine,
+    )
 
     lake = Lake(load_settings(data).lake_folder)
-    touches = pd.concat(map(pd.read_parquet, lake.files("touchpoints")))
-    converted = pd.concat(map(pd.read_parquet, lake.files("conversions")))
-    paths = converted.merge(touches, on="person_key", suffixes=("_of_conversion", ""))
-    age_us = paths["converted_us"] - paths["touched_us"]
-    paths = paths[(age_us >= 0) & (age_us <= 30 * DAY_US)]
-    paths = paths.sort_values(["conversion_id", "touched_us", "touchpoint_id"])
-    by_path = paths.groupby("conversion_id", sort=False)
-    count = by_path["touched_us"].transform("size")
-    position = by_path.cumcount() + 1
-    age_us = by_path["touched_us"].transform("max") - paths["touched_us"]
-    decay = np.power(2.0, -(age_us / (7 * DAY_US)))
-    named = position.where(~paths["is_direct"], 0)
-    last_named = named.groupby(paths["conversion_id"], sort=False).transform("max")
-    ends = (position == 1) | (position == count)
-    weights = {
-        "first": (position == 1) * 1.0,
-        "last": (position == count) * 1.0,
-        "last_non_direct": (position == last_named.where(last_named > 0, count)) * 1.0,
-        "linear": 1.0 / count,
-        "position": np.where(
-            count <= 2, 1.0 / count, np.where(ends, 0.4, 0.2 / (count - 2).clip(lower=1))
-        ),
-        "time_decay": decay / decay.groupby(paths["conversion_id"], sort=False).transform("sum"),
-    }
-    columns = ["conversion_id", "touchpoint_id", "person_key", "channel", "campaign_name"]
-    parts = []
-    for model, weight in weights.items():
-        part = paths[columns].assign(model=model, credit=weight)
-        part["revenue"] = part["credit"] * paths["revenue"].astype(float)
-        parts.append(part[part["credit"] > 0])
-    result = pd.concat(parts)
-    result.to_parquet(data / "pandas.parquet", compression="zstd")
-    return len(result)
-
-
-def in_process(*arguments: str) -> dict[str, float]:
-    """Measure in a process of its own."""
-    command = [sys.executable, "-m", MODULE, *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own words
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-def say(text: str) -> None:
-    """Print at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    touches, converted = (
+        pandas_spine.read(lake.files(name)) for name in ("touchpoints", "conversions")
+    )
+    earned = pandas_spine.credits_of(touches, converted)
+    pandas_spine.write(earned, data, "pandas")
+    return len(earned)
 
 
 def main() -> None:
@@ -206,9 +150,9 @@ def main() -> None:
     parser.add_argument("--measure", choices=[*STAGES, "pandas"])
     options = parser.parse_args()
     if options.measure == "pandas":
-        say(json.dumps(measure(lambda: pandas_credits(options.data))))
+        answer(measure(lambda: {"rows": pandas_credits(options.data)}))
     elif options.measure:
-        say(json.dumps(measure(lambda: stage(options.data, options.measure))))
+        answer(measure(lambda: {"rows": stage(options.data, options.measure)}))
     else:
         report(options.sessions)
 
@@ -219,34 +163,20 @@ def report(sessions: int) -> None:
         data = Path(folder)
         write_world(data, sessions)
         found = {
-            name: in_process("--measure", name, "--data", folder) for name in (*STAGES, "pandas")
+            name: in_process(MODULE, "--measure", name, "--data", folder)
+            for name in (*STAGES, "pandas")
         }
-        for name, figures in found.items():
-            say(f"{name}: { ({key: round(value, 2) for key, value in figures.items()}) }")
+        say("500 late sessions:")
         write_world(data, sessions + 500, first=sessions)
         for name in STAGES:
-            figures = in_process("--measure", name, "--data", folder)
-            say(f"{name}, 500 late sessions: { ({k: round(v, 2) for k, v in figures.items()}) }")
+            in_process(MODULE, "--measure", name, "--data", folder)
     ours, peer = found["credits"], found["pandas"]
-    results = [
-        (
-            f"credits of {sessions:,} sessions, six models",
-            f"{ours['rows'] / ours['wall_s']:,.0f} credits/s, {ours['peak_gib']:.2f} GiB",
-            "no target",
-        ),
-        (
-            "credits against pandas: speed",
-            f"{peer['wall_s'] / ours['wall_s']:.1f}x",
-            "≥ 5x in the spine as a whole",
-        ),
-        (
-            "credits against pandas: memory",
-            f"{ours['peak_gib'] / peer['peak_gib']:.2f}x",
-            "≤ 0.5x in the spine as a whole",
-        ),
-    ]
-    for what, measured, target in results:
-        say("RESULT " + json.dumps({"what": what, "measured": measured, "target": target}))
+    result(
+        f"credits of {sessions:,} sessions, six models",
+        f"{ours['rows'] / ours['cpu_s']:,.0f} credits per CPU second, {ours['peak_gib']:.2f} GiB",
+    )
+    result("credits against pandas: speed by CPU", f"{peer['cpu_s'] / ours['cpu_s']:.1f}x")
+    result("credits against pandas: memory", f"{ours['peak_gib'] / peer['peak_gib']:.2f}x")
 
 
 if __name__ == "__main__":

@@ -1,26 +1,35 @@
 """From gz NDJSON to events with every rule, against DuckDB's bare JSON to Parquet of that file.
 
-    make bench B=ingest                                         200,000 events
-    python -m clickstream_platform_tests.benchmarks.bench_ingest 1000000
+    make bench B=ingest                        200,000 events
+    make bench B=ingest ARGS="1000000 1"       so many events, and rounds
 
-Each side runs in a process of its own; the ratio is of wall time, best of three.
+Each side runs in processes of its own, in turns; the ratio is of CPU seconds of all threads, the
+median, because other work on the machine disturbs wall time more.
 """
 
-import json
-import resource
-import subprocess
+import shutil
 import sys
 import tempfile
-import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from clickstream_platform_tests.benchmarks.measuring import (
+    Figures,
+    answer,
+    in_process,
+    measure,
+    middle,
+    most,
+    result,
+)
+
+MODULE = "clickstream_platform_tests.benchmarks.bench_ingest"
 NOW = datetime(2026, 10, 1, tzinfo=UTC)
-EVENTS = 200_000
-ROUNDS = 3
+DEFAULTS = (200_000, 3)
+"""Events and rounds unless stated."""
 
 
-def bare(file: str, folder: str) -> None:
+def bare(file: str, folder: str) -> Figures:
     """DuckDB alone: read, infer, write one Parquet file, check nothing."""
     import duckdb  # noqa: PLC0415 - each side pays for its own imports
 
@@ -28,9 +37,10 @@ def bare(file: str, folder: str) -> None:
     target = str(Path(folder) / "bare.parquet")
     read = connection.read_json(file, format="newline_delimited", ignore_errors=True)
     read.write_parquet(target)
+    return {}
 
 
-def ours(file: str, folder: str) -> None:
+def ours(file: str, folder: str) -> Figures:
     """The platform: landing, minimisation, pseudonyms, rules, repetitions, Delta."""
     from clickstream_platform.events import ingest_files, refresh_events  # noqa: PLC0415
     from clickstream_platform.settings import load_settings  # noqa: PLC0415
@@ -38,17 +48,7 @@ def ours(file: str, folder: str) -> None:
     settings = load_settings(folder)
     ingest_files(settings, [Path(file)], "web", now=NOW)
     refresh_events(settings)
-
-
-def measured(side: str, file: Path) -> tuple[float, float]:
-    """Best wall seconds and the peak memory, MB, of one side in fresh processes."""
-    runs = []
-    for _ in range(ROUNDS):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", __spec__.name, side, str(file), folder]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - ourselves
-            runs.append(tuple(json.loads(done.stdout.splitlines()[-1])))
-    return min(seconds for seconds, _ in runs), max(memory for _, memory in runs)
+    return {}
 
 
 def simulated(folder: Path, events: int, *, malformed: float) -> Path:
@@ -66,39 +66,45 @@ def simulated(folder: Path, events: int, *, malformed: float) -> Path:
     return whole
 
 
-def say(what: str, value: str, target: str = "") -> None:
-    """Print one figure for people and for the collector."""
-    sys.stdout.write(f"{what}: {value}\n")
-    row = {"what": what, "measured": value, "target": target}
-    sys.stdout.write(f"RESULT {json.dumps(row)}\n")
-
-
 def main() -> None:
-    """Measure both sides, clean and with a fifth of the records broken."""
-    events = int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS
+    """Measure both sides in turns, clean and with a fifth of the records broken."""
+    given = [int(word) for word in sys.argv[1:]]
+    events, rounds = [*given, *DEFAULTS[len(given) :]]
+    runs: dict[str, list[Figures]] = {"bare": [], "ours": [], "bad": []}
     with tempfile.TemporaryDirectory() as folder:
         clean, broken = Path(folder, "clean"), Path(folder, "broken")
         clean.mkdir()
         broken.mkdir()
         file = simulated(clean, events, malformed=0.0)
-        floor, _ = measured("bare", file)
-        seconds, memory = measured("ours", file)
-        bad, _ = measured("ours", simulated(broken, events, malformed=0.2))
-    rate = events / seconds
-    say(
-        f"gz NDJSON to events, {events:,} events",
-        f"{rate:,.0f} rows/s, {memory:,.0f} MB, {seconds / floor:.2f}x DuckDB's bare read",
+        bad = simulated(broken, events, malformed=0.2)
+        for number in range(rounds):
+            for name, done in runs.items():
+                work = Path(folder, f"{name}-{number}")
+                work.mkdir()
+                side, records = ("ours", bad) if name == "bad" else (name, file)
+                done.append(in_process(MODULE, side, records, work))
+                shutil.rmtree(work)
+    bare_s, ours_s, bad_s = (middle(done, "cpu_s") for done in runs.values())
+    wall_s, bare_wall_s = (middle(runs[name], "wall_s") for name in ("ours", "bare"))
+    result(
+        f"gz NDJSON to events with every rule, {events:,} events, by CPU seconds",
+        f"{ours_s / bare_s:.2f}x DuckDB's bare read ({ours_s:.1f} against {bare_s:.1f} s; "
+        f"wall {wall_s:.1f} against {bare_wall_s:.1f} s; "
+        f"{most(runs['ours'], 'peak_gib'):.2f} GiB)",
         "at most 2.0x",
     )
-    say("a fifth of the records broken", f"{bad / seconds:.2f}x none broken", "at most 1.25x")
+    result(
+        "a fifth of the records broken, by CPU seconds",
+        f"{bad_s / ours_s:.2f}x none broken",
+        "at most 1.25x",
+    )
 
+
+SIDES = {"bare": bare, "ours": ours}
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        start = time.perf_counter()
-        {"bare": bare, "ours": ours}[sys.argv[1]](sys.argv[2], sys.argv[3])
-        seconds = time.perf_counter() - start
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sys.stdout.write(json.dumps([seconds, memory]) + "\n")
+    if sys.argv[1:2] and sys.argv[1] in SIDES:
+        chosen, file, folder = sys.argv[1:]
+        answer(measure(lambda: SIDES[chosen](file, folder)))
     else:
         main()

@@ -102,6 +102,7 @@ def test_record_becomes_an_event(settings: Settings) -> None:
 
 
 BROKEN: dict[str, dict[str, object]] = {
+    "refused_at_collector": {"refusal": "event_invalid"},
     "record_too_large": {"properties": {"text": "word " * 14_000}},
     "event_name_missing": {"event_name": None},
     "event_name_too_long": {"event_name": "a" * 41},

@@ -18,7 +18,12 @@ from clickstream_platform_tests.frames import events_frame, sessions_frame
 
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 DERIVED = ("identity_map", "sessions", "touchpoints", "conversions", "attribution_credits")
-TOGETHER = {"sessions": ("sessions", "session_events", "sessionless_events")}
+TOGETHER = {
+    "sessions": ("sessions", "session_events", "sessionless_events"),
+    "identity_map": ("identity_map", "identity_merges", "identity_conflicts"),
+}
+IDENTITY: dict[str, set[str | None]] = {name: {None} for name in TOGETHER["identity_map"]}
+"""What is asked for where the identity map is: one run writes all of it."""
 
 
 class World:
@@ -96,7 +101,7 @@ def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
 
 def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
-    assert world.asked() == {"identity_map": {None}}
+    assert world.asked() == IDENTITY
     world.refresh("identity_map")
     today = {day_key(NOW.date())}
     assert world.asked() == dict.fromkeys(
@@ -130,7 +135,7 @@ def test_update_in_the_moment_of_a_completion_is_not_lost(world: World) -> None:
     rows = pl.DataFrame(schema=polars_schema("identity_map"))
     world.lake.append("identity_map", rows, consumed={"events": before})
     world.tell("identity_map", None)
-    assert world.asked() == {"identity_map": {None}}
+    assert world.asked() == IDENTITY
 
 
 def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
@@ -140,7 +145,7 @@ def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
     )
     assert world.asked() == {}
     world.instance.report_run_failed(run)
-    assert world.asked() == {"identity_map": {None}}
+    assert world.asked() == IDENTITY
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,11 @@ from clickstream_platform_tests.privacy.household import (
     zipped,
 )
 
-PERSON_COLUMNS = {"visitor_id", "user_id", "person_id", "visitor_key", "user_key", "person_key"}
+PERSON_COLUMNS = {
+    f"{whose}_{form}"
+    for whose in ("visitor", "user", "person", "identifier", "other")
+    for form in ("id", "key")
+}
 
 
 def erase(settings: Settings, *identifiers: tuple[str, str]) -> Certificate:
@@ -70,7 +74,9 @@ def test_every_stored_table_of_people_is_known_to_erasure() -> None:
         assert bool(held) == bool(table.person_columns), table.name
         assert set(table.person_columns) <= held
         # An event is found by its ids, everything derived by its person.
-        assert not held or {"person_id", "person_key", "user_id"} & set(table.person_columns)
+        assert not held or {"person_id", "person_key", "user_id", "identifier_id"} & set(
+            table.person_columns
+        )
 
 
 def test_ann_is_gone_and_bob_stays(home: Settings) -> None:

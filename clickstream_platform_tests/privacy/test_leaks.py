@@ -13,7 +13,7 @@ from clickstream_platform.privacy import mend_leaks, scan_leaks
 from clickstream_platform.privacy.leaks import text_columns
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
-from clickstream_platform_tests.events.door import drop, event, landed, take
+from clickstream_platform_tests.events.door import drop, event, take
 
 LEAK = "https://shop.example.com/?mail=ann.leak%40example.com"
 MASKED = "https://shop.example.com/?mail=%5Bemail%5D"

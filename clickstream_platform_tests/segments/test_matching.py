@@ -11,6 +11,7 @@ import pytest
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
+from clickstream_platform.collection.consent import COLUMNS as CONSENTS
 from clickstream_platform.lake import polars_schema
 from clickstream_platform.segments import Rule, Segment, segment_matches
 from clickstream_platform_tests.frames import (
@@ -35,6 +36,7 @@ class World:
         self.scores: list[Row] = []
         self.sessions: list[Row] = []
         self.events: list[Row] = []
+        self.choices: list[Row] = []
 
     def person(self, person: str = "ann", *, score: float = 1, **consents: bool | None) -> None:
         given = {"analytics": True, "marketing": True, "personalization": True} | consents
@@ -105,6 +107,10 @@ class World:
             "sessions": sessions_frame(self.sessions),
             "session_events": session_events,
             "events": events_frame(events),
+            "current_consents": pl.DataFrame(
+                self.choices,
+                schema={"person_key": pl.Int64} | dict.fromkeys(CONSENTS, pl.Boolean),
+            ),
         }
 
 
@@ -247,6 +253,20 @@ def test_without_consent_to_the_purpose_nobody_matches(
     analytics = segment("analytics", {"table": "sessions"}, purpose="analytics")
     found = matches(duckdb_backend, tmp_path, world, marketing, analytics)
     assert found == {"marketing": {"ann"}, "analytics": {"ann", "bob", "carol"}}
+
+
+def test_what_a_person_chose_since_their_last_session_counts(inside: Matches) -> None:
+    world = World()
+    for person, scored, chosen in [
+        ("ann", True, False),
+        ("bob", False, True),
+        ("carol", True, None),
+        ("dan", True, True),
+    ]:
+        world.person(person, marketing=scored)
+        world.session(person)
+        world.choices.append({"person_key": surrogate(person), "consent_marketing": chosen})
+    assert inside(world, table="sessions") == {"bob", "dan"}
 
 
 def test_sessions_of_bots_do_not_count(inside: Matches) -> None:

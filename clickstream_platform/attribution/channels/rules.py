@@ -85,8 +85,11 @@ class ChannelRules:
     """Category of a source or host, by lower-case name."""
     brands: Mapping[str, str]
     """Category of sites with one address per country."""
-    not_sources: frozenset[str]
-    """Hosts that lead somewhere without being where a visit comes from."""
+    not_sources: tuple[str, ...]
+    """Hosts that lead somewhere without being where a visit comes from, in order of the alphabet.
+
+    Not a set: its order is another one in every process, and with it the fingerprint of the rules.
+    """
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -131,7 +134,7 @@ def load_channel_rules(definitions: Path | None = None) -> ChannelRules:
         click_ids={name.lower(): click_id for name, click_id in click_ids.items()},
         categories=categories,
         brands=brands,
-        not_sources=frozenset(not_sources),
+        not_sources=tuple(sorted(not_sources)),
     )
 
 

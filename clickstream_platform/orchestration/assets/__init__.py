@@ -9,13 +9,18 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
+from clickstream_platform.orchestration.assets.consent import consent_checks, consents
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
     event_checks,
     events,
     raw_events,
 )
-from clickstream_platform.orchestration.assets.identity import identity_checks, identity_map
+from clickstream_platform.orchestration.assets.identity import (
+    identity_checks,
+    identity_decisions,
+    identity_map,
+)
 from clickstream_platform.orchestration.assets.privacy import privacy_checks, subject_requests
 from clickstream_platform.orchestration.assets.reports import report, report_contract
 from clickstream_platform.orchestration.assets.segments import (
@@ -29,7 +34,9 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     LANDED_FILES,
     raw_events,
     events,
+    identity_decisions,
     identity_map,
+    consents,
     sessions,
     touchpoints,
     conversions,
@@ -45,6 +52,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
 all_contract_checks = [
     *event_checks,
     *identity_checks,
+    *consent_checks,
     *session_checks,
     *attribution_checks,
     *segment_checks,

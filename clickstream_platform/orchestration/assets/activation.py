@@ -19,7 +19,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
             stage=SYNCS,
             owner="crm",
             kinds={"hubspot"},
-            deps=["segment_members", "engagement_scores"],
+            deps=["segment_members", "engagement_scores", "consents"],
             condition=when_told(),
             fresh_within=timedelta(hours=26),
         )

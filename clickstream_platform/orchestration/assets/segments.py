@@ -39,7 +39,7 @@ def engagement_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
             stage=SEGMENTS,
             owner="growth",
             kinds={"duckdb"},
-            deps=["engagement_scores", "sessions", "events"],
+            deps=["engagement_scores", "sessions", "events", "consents"],
             condition=when_told(),
         ),
         table(
@@ -47,7 +47,7 @@ def engagement_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
             stage=SEGMENTS,
             owner="growth",
             kinds={"duckdb"},
-            deps=["engagement_scores", "sessions", "events"],
+            deps=["engagement_scores", "sessions", "events", "consents"],
             condition=when_told(),
             fresh_within=timedelta(hours=26),
         ),

@@ -13,6 +13,9 @@ _BARE = r'[^\s{}\[\],:"]+'
 _MEMBER = rf"(?s:{_TEXT}\s*:\s*(?:{_TEXT}|\[(?:{_TEXT}|[^\"\[\]{{}}])*\]|{_BARE})|{_TEXT}|{_BARE})"
 """A key of a record with its value or flat list of values, or an element of another list."""
 
+_FEW = 12
+"""Records below which looking for suspicious members costs more than it saves."""
+
 
 def scrub_payloads(
     payloads: pl.Series, *, query_keys: QueryKeys = "detect", allowed: Collection[str] = ()
@@ -119,7 +122,7 @@ def _rows_to_look_at(texts: pl.Series, scrubber: Scrubber) -> pl.Series:
 
 def _scrubbed_records(records: pl.Series, scrubber: Scrubber) -> list[str]:
     """Scrub the suspicious members of records; a record that has none is scrubbed as a whole."""
-    if not scrubber.keeps_all_keys:
+    if not scrubber.keeps_all_keys or len(records) < _FEW:
         return [scrubber.payload(record).text for record in records]
     members = (
         pl.DataFrame({"record": records})

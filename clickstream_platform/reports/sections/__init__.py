@@ -1,5 +1,6 @@
 """What the report says: one function per section, figures in, pictures with their words out."""
 
+from clickstream_platform.reports.sections.identity import identity
 from clickstream_platform.reports.sections.marketing import channels, funnel, segments
 from clickstream_platform.reports.sections.parts import Card, Section, Subject
 from clickstream_platform.reports.sections.quality import consent, quality
@@ -13,6 +14,7 @@ __all__ = [
     "channels",
     "consent",
     "funnel",
+    "identity",
     "quality",
     "segments",
     "traffic",

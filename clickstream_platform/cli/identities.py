@@ -1,0 +1,293 @@
+"""Commands about who is who: identity show, split, unmerge, restore, decisions, as-of."""
+
+import getpass
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clickstream_platform.cli.app import Data, Json, app, clock, settings_of
+from clickstream_platform.cli.output import say, write_json, write_records
+from clickstream_platform.errors import ClickstreamError
+
+if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
+    from clickstream_platform.settings import Settings
+
+identity = typer.Typer(no_args_is_help=True, help="Look at who is who, and mend wrong merges.")
+app.add_typer(identity, name="identity")
+
+User = Annotated[str | None, typer.Option("--user", help="Identifier or pseudonym of an account.")]
+Visitor = Annotated[
+    str | None, typer.Option("--visitor", help="Identifier or pseudonym of a browser or app.")
+]
+Reason = Annotated[
+    str, typer.Option("--reason", help="Why, without personal data; kept with the decision.")
+]
+Actor = Annotated[
+    str | None, typer.Option("--actor", help="Who decides.", show_default="who is signed in")
+]
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+Recorded = Annotated[
+    datetime | None,
+    typer.Option("--recorded", formats=MOMENTS, help="Only what had arrived by then, UTC."),
+]
+Valid = Annotated[
+    datetime | None,
+    typer.Option("--valid", formats=MOMENTS, help="Only what had happened by then, UTC."),
+]
+
+
+class UnknownIdentifierError(ClickstreamError, LookupError):
+    """Nobody is named, or nobody is known by that name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Name a visitor (--visitor ID) or a user (--user ID), as it was sent or as "
+            "the pseudonym that tables show."
+        )
+
+
+@identity.command("show", epilog="Example: `clickstream identity show --user 4711`")
+def show(
+    user: User = None,
+    visitor: Visitor = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw the person into this PNG file.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show every link of a person: what joined it, since when, and what undid it."""
+    from clickstream_platform.identity import merges_around
+    from clickstream_platform.lake import Lake
+
+    settings = settings_of(data)
+    _, key = _one(settings, user, visitor)
+    rows = merges_around(Lake(settings.lake_folder), key)
+    if picture is not None:
+        from clickstream_platform.reports import person_png
+
+        if image := person_png(rows):
+            picture.write_bytes(image)
+            if not as_json:
+                say(f"Drawn: [bold]{picture}[/]")
+    shown = rows.select(
+        "identifier_type", "identifier_id", "other_type", "other_id", "cause", "valid_from_at",
+        "recorded_at", "person_id", "undone_at", "undone_by", "decision_id",
+    )  # fmt: skip
+    if not shown.height and not as_json:
+        say("Never seen with another identifier: it is a person of its own.")
+        return
+    write_records(list(shown.iter_rows(named=True)), as_json=as_json)
+
+
+@identity.command(
+    "unmerge",
+    epilog="Example: `clickstream identity unmerge --visitor ab-12 --user 4711 --reason …`",
+)
+def unmerge(
+    visitor: Visitor = None,
+    user: User = None,
+    reason: Reason = "",
+    actor: Actor = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Undo one link: from now on the visitor is not merged with that user."""
+    settings = settings_of(data)
+    if not (user and visitor):
+        reason = "A link has two ends, and both must be named"
+        raise UnknownIdentifierError(reason)
+    ends = [_one(settings, None, visitor), _one(settings, user, None)]
+    _decided(settings, "unmerge", ends, reason, actor, as_json=as_json)
+
+
+@identity.command(
+    "split", epilog="Example: `clickstream identity split --visitor ab-12 --reason 'sold'`"
+)
+def split(
+    visitor: Visitor = None,
+    user: User = None,
+    reason: Reason = "",
+    actor: Actor = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take an identifier out of its person: from now on it is merged with nobody."""
+    settings = settings_of(data)
+    ends = [_one(settings, user, visitor)]
+    _decided(settings, "split", ends, reason, actor, as_json=as_json)
+
+
+@identity.command("restore", epilog="Example: `clickstream identity restore dec_01ab --reason …`")
+def restore(
+    decision: Annotated[str, typer.Argument(help="Identifier of the decision to take back.")],
+    reason: Reason = "",
+    actor: Actor = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Take back a decision: what it undid holds again."""
+    settings = settings_of(data)
+    _decided(settings, "restore", [], reason, actor, restores=decision, as_json=as_json)
+
+
+@identity.command("decisions", epilog="Example: `clickstream identity decisions --json`")
+def decisions(data: Data = None, as_json: Json = False) -> None:
+    """List decisions, who made them and why, and whether they stand."""
+    from clickstream_platform.identity import decisions_of, standing
+    from clickstream_platform.lake import Lake
+
+    rows = decisions_of(Lake(settings_of(data).lake_folder))
+    held = set(standing(rows)["decision_id"])
+    if rows.is_empty() and not as_json:
+        say("Nothing has been decided.")
+        return
+    told = rows.select(
+        "decision_id", "kind", "identifier_id", "other_id", "restores", "reason", "actor",
+        "decided_at",
+    )  # fmt: skip
+    write_records(
+        [{**row, "stands": row["decision_id"] in held} for row in told.iter_rows(named=True)],
+        as_json=as_json,
+    )
+
+
+@identity.command(
+    "as-of", epilog="Example: `clickstream identity as-of --recorded 2026-03-01 --user 4711`"
+)
+def as_of(
+    recorded: Recorded = None,
+    valid: Valid = None,
+    user: User = None,
+    visitor: Visitor = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say who somebody was believed to be at a moment."""
+    import polars as pl
+
+    from clickstream_platform.identity import identity_as_of
+    from clickstream_platform.lake import Lake
+
+    settings = settings_of(data)
+    _, key = _one(settings, user, visitor)
+    rows = identity_as_of(
+        Lake(settings.lake_folder),
+        settings,
+        recorded_at=recorded and recorded.replace(tzinfo=UTC),
+        valid_at=valid and valid.replace(tzinfo=UTC),
+    )
+    mine = pl.col("visitor_key") == key
+    person = rows.filter(mine, ~pl.col("is_shared"))["person_key"].to_list()
+    whose = pl.col("person_key").is_in([*person, key])
+    shown = rows.filter(mine | (pl.col("user_key") == key) | whose).select(
+        "visitor_id", "user_id", "person_id", "is_shared", "valid_from_at", "recorded_at"
+    )
+    if not shown.height and not as_json:
+        say("Not linked with anybody then.")
+        return
+    write_records(list(shown.iter_rows(named=True)), as_json=as_json)
+
+
+@identity.command("match", epilog="Example: `clickstream identity match --picture match.png`")
+def match(
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw why the surest pair matches into a PNG.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Match visitors without a login by coarse, consented features; nothing is stored.
+
+    A match is a guess: it changes no table, and must not be used to reach anybody.
+    """
+    from clickstream_platform.identity import match_visitors
+    from clickstream_platform.lake import Lake
+
+    settings = settings_of(data)
+    found = match_visitors(Lake(settings.lake_folder), settings)
+    pairs = found.matches.pairs
+    if picture is not None and pairs.height:
+        from clickstream_platform.reports import match_png
+
+        picture.write_bytes(match_png(pairs.row(0, named=True)))
+    if as_json:
+        score = found.score
+        write_json(
+            {
+                "visitors": found.visitors,
+                "compared": found.matches.compared,
+                "precision": score.precision,
+                "recall": score.recall,
+                "true_pairs": score.true_pairs,
+                "clusters": [vars(cluster) for cluster in found.clusters],
+                "matches": pairs.to_dicts(),
+            }
+        )
+        return
+    say(
+        f"{found.visitors:,} visitors agreed; {found.matches.compared:,} pairs were compared, "
+        f"{pairs.height:,} match in {len(found.clusters):,} clusters."
+    )
+    say(
+        f"On {found.score.true_pairs:,} pairs known from logins: precision "
+        f"{found.score.precision:.3f}, recall {found.score.recall:.3f}."
+    )
+    say("Matches are guesses: they change no table, and reach nobody.")
+
+
+def _one(settings: "Settings", user: str | None, visitor: str | None) -> tuple[str, int]:
+    """Pseudonym and surrogate of the one who is named."""
+    from clickstream_platform.privacy import Vault
+    from clickstream_platform.privacy.identifiers import TOKEN, surrogate
+
+    if bool(user) == bool(visitor):
+        reason = "One identifier must be named, and only one"
+        raise UnknownIdentifierError(reason)
+    text = user or visitor or ""
+    if re.match(TOKEN, text):
+        token: str | None = text
+    else:
+        token = Vault(settings.state / "vault").find("user" if user else "visitor", text)
+    key = surrogate(token) if token else None
+    if token is None or key is None:
+        reason = "That identifier was never seen"
+        raise UnknownIdentifierError(reason)
+    return token, key
+
+
+def _decided(
+    settings: "Settings",
+    kind: str,
+    ends: list[tuple[str, int]],
+    reason: str,
+    actor: str | None,
+    *,
+    as_json: bool,
+    restores: str | None = None,
+) -> None:
+    import polars as pl
+
+    from clickstream_platform.identity import decide
+    from clickstream_platform.lake import Lake
+    from clickstream_platform.privacy.minimisation import scrub_texts
+
+    clean = scrub_texts(pl.Series([reason], dtype=pl.String))[0]
+    decision_id = decide(
+        Lake(settings.lake_folder),
+        kind,
+        reason=clean,
+        actor=actor or getpass.getuser(),
+        now=clock(),
+        identifier=ends[0] if ends else None,
+        other=ends[1] if len(ends) > 1 else None,
+        restores=restores,
+    )
+    if as_json:
+        write_json({"decision_id": decision_id})
+        return
+    say(f"Decided: [bold]{decision_id}[/]. It holds from the next refresh on.")
+    say("Next: [bold]clickstream materialize[/] makes sessions, credits and segments follow.")

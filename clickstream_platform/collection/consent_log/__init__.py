@@ -1,0 +1,15 @@
+"""The consent log: choices read out of events, chained so that nobody can change them."""
+
+from clickstream_platform.collection.consent_log.chain import ConsentLogError
+from clickstream_platform.collection.consent_log.current import choices_as_of, current_consents
+from clickstream_platform.collection.consent_log.refresh import refresh_consents
+from clickstream_platform.collection.consent_log.verify import Verified, verify_consent_log
+
+__all__ = [
+    "ConsentLogError",
+    "Verified",
+    "choices_as_of",
+    "current_consents",
+    "refresh_consents",
+    "verify_consent_log",
+]

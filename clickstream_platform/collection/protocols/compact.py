@@ -1,0 +1,138 @@
+"""The compact protocol: our own tracker's, and the simplest for everybody else.
+
+``POST /v1/events`` with ``{"key", "sent_at", "events": [{"id", "name", "created_at", …}]}``, times
+in milliseconds since 1970. The content type does not matter, so a page may send it by
+``sendBeacon`` without asking first.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
+from clickstream_platform.collection.protocols.parsing import (
+    bearer,
+    events_of,
+    number,
+    object_of,
+    parse_json,
+    put,
+    surroundings,
+    text,
+    whole,
+)
+
+PATHS = ("/v1/events",)
+
+TEXTS = {
+    "id": "event_id",
+    "name": "event_name",
+    "visitor_id": "visitor_id",
+    "user_id": "user_id",
+    "session_id": "session_id",
+    "page_url": "page_url",
+    "page_title": "page_title",
+    "referrer_url": "referrer_url",
+    "app_id": "app_id",
+    "platform": "platform",
+    "language": "language",
+    "country": "country",
+    "product_id": "product_id",
+    "order_id": "order_id",
+    "currency": "currency",
+}
+"""Fields that hold text, and what they are called in a record."""
+
+WHOLE_NUMBERS = ("created_at", "engaged_time_ms")
+"""Fields that hold a number of milliseconds."""
+
+_KINDS = {
+    **dict.fromkeys(TEXTS, (str,)),
+    **dict.fromkeys((*WHOLE_NUMBERS, "revenue"), (int, float)),
+    **dict.fromkeys(("consent", "properties"), (dict,)),
+}
+
+
+def key(arrival: Arrival, payload: object) -> str | None:
+    """The write key: in the body, or as a bearer token."""
+    given = payload.get("key") if isinstance(payload, dict) else None
+    return given if isinstance(given, str) else bearer(arrival)
+
+
+def decode(arrival: Arrival, payload: object) -> Batch:
+    """Make records of a batch; an event of a wrong shape is refused on its own."""
+    batch = Batch()
+    body = object_of(payload)
+    sent_at = body.get("sent_at")
+    shared = surroundings(arrival)
+    if not isinstance(sent_at, str):
+        put(shared, sent_at=whole(sent_at))
+    for index, event in enumerate(events_of(body, "events")):
+        record = dict(shared)
+        if not isinstance(event, dict):
+            batch.reject(index, "event_invalid")
+        elif not _copied(event, record):
+            batch.reject(index, "event_invalid", record)
+        elif "event_name" not in record:
+            batch.reject(index, "event_name_missing", record)
+        else:
+            if "properties" in record:
+                _named_by_properties(record, record["properties"])
+            batch.records.append(record)
+    return batch
+
+
+def _named_by_properties(record: Record, properties: object) -> None:
+    """Fill what an event says among its properties alone, as pages do that know no columns."""
+    if not isinstance(properties, dict):
+        return
+    found: Record = {
+        "product_id": text(properties.get("product_id")),
+        "order_id": text(properties.get("order_id")),
+    }
+    if record["event_name"] == "purchase":
+        found["revenue"] = number(properties.get("revenue"))
+        found["currency"] = text(properties.get("currency"), 8)
+    for name, value in found.items():
+        if value is not None:
+            record.setdefault(name, value)
+
+
+def _copied(event: Mapping[str, object], record: Record) -> bool:
+    """Copy the known fields of an event into a record; whether all had the right type."""
+    sound = True
+    for name, value in event.items():
+        kind = _KINDS.get(name)
+        if kind is None or value is None or value == "":
+            continue
+        if type(value) not in kind:
+            sound = False
+        elif (field := TEXTS.get(name)) is not None:
+            record[field] = value
+        elif name in WHOLE_NUMBERS and type(value) is float:
+            if (rounded := whole(value)) is None:
+                sound = False
+            else:
+                record[name] = rounded
+        else:
+            record[name] = value
+    return sound
+
+
+def answer(_: Arrival, batch: Batch) -> Answer:
+    """Say how many were taken, and which were not and why."""
+    rejected = [
+        {"index": item.index, "id": item.event_id, "reason": item.reason} for item in batch.rejected
+    ]
+    body = msgspec.json.encode({"accepted": len(batch.records), "rejected": rejected})
+    return Answer(status=200 if batch.records or not rejected else 400, body=body)
+
+
+COMPACT = Protocol(
+    name="compact",
+    methods=frozenset({"POST"}),
+    parse=parse_json,
+    key=key,
+    decode=decode,
+    answer=answer,
+)

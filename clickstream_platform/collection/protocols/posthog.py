@@ -1,0 +1,244 @@
+"""PostHog's capture API: ``/batch/``, ``/e/``, ``/capture/``, and what its clients ask for first.
+
+``distinct_id`` names the device until somebody logs in and the person afterwards; the client says
+which by ``$is_identified`` or ``$user_id``, and a server's library knows persons only.
+
+Source:
+    https://posthog.com/docs/api/capture and the payloads of posthog-js 1.449 and posthog-node 5.70.
+"""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from urllib.parse import parse_qs
+
+import msgspec
+
+from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
+from clickstream_platform.collection.limits import MAX_EVENTS
+from clickstream_platform.collection.protocols.parsing import (
+    bearer,
+    number,
+    object_of,
+    parse_json,
+    plain_name,
+    put,
+    surroundings,
+    text,
+    whole,
+)
+from clickstream_platform.collection.refusals import RefusedError
+from clickstream_platform.collection.strict_json import strict_json
+
+PATHS = ("/batch", "/e", "/capture", "/i/v0/e", "/track", "/engage")
+
+NAMES = {
+    "$pageview": "page_view",
+    "$pageleave": "page_leave",
+    "$screen": "screen_view",
+    "$identify": "identify",
+    "$create_alias": "alias",
+    "$groupidentify": "group",
+}
+INTERACTIONS = {"click": "click", "submit": "form_submit", "change": "form_change"}
+"""Names of what is captured by itself, by kind of interaction."""
+
+NO_REFERRER = "$direct"
+KEPT = ("$set", "$elements_chain", "$exception_type", "$feature_flag", "$feature_flag_response")
+"""Properties of the library that are kept beside the sender's own."""
+
+FLAGS = msgspec.json.encode(
+    {
+        "config": {"enable_collect_everything": True},
+        "toolbarParams": {},
+        "isAuthenticated": False,
+        "supportedCompression": ["gzip", "gzip-js"],
+        "featureFlags": {},
+        "featureFlagPayloads": {},
+        "flags": {},
+        "errorsWhileComputingFlags": False,
+        "sessionRecording": False,
+        "surveys": False,
+        "heatmaps": False,
+        "capturePerformance": False,
+        "autocapture_opt_out": False,
+    }
+)
+"""Answer to ``/decide`` and ``/flags``: no flags, no recording, events as usual."""
+
+
+def stub_at(path: str) -> Answer | None:
+    """What clients ask for at their start: flags, and a configuration as JSON or as a script."""
+    if path in {"/decide", "/flags"}:
+        return Answer(status=200, body=FLAGS)
+    if path.startswith("/array/") and path.endswith("/config"):
+        return Answer(status=200, body=FLAGS)
+    if path.startswith("/array/") and path.endswith("/config.js"):
+        return Answer(status=200, body=b"", content_type="text/javascript")
+    return None
+
+
+def parse(arrival: Arrival) -> object:
+    """Decode a JSON body, also where a form carries it in base64, as older clients do."""
+    if not arrival.body.startswith(b"data="):
+        return parse_json(arrival)
+    fields = parse_qs(arrival.body.decode("latin-1"))
+    data = fields["data"][0] if "data" in fields else ""
+    try:
+        padded = data.replace(" ", "+") + "=" * (-len(data) % 4)
+        return strict_json(base64.b64decode(padded, validate=True))
+    except binascii.Error:
+        reason = "json_invalid"
+        raise RefusedError(reason) from None
+
+
+def key(arrival: Arrival, payload: object) -> str | None:
+    """The write key: ``api_key`` or ``token`` of the body or of its first event."""
+    if isinstance(payload, list):
+        payload = payload[0] if payload else None
+    if isinstance(payload, dict):
+        properties = payload.get("properties")
+        places = (payload, properties if isinstance(properties, dict) else {})
+        for place in places:
+            for name in ("api_key", "token"):
+                if isinstance(given := place.get(name), str):
+                    return given
+    return arrival.query.get("api_key") or bearer(arrival)
+
+
+def decode(arrival: Arrival, payload: object) -> Batch:
+    """Make records of a batch, of a bare list, or of one event."""
+    if isinstance(payload, list):
+        body: dict[str, object] = {}
+        events: list[object] = payload
+    else:
+        body = object_of(payload)
+        held = body.get("batch")
+        events = held if isinstance(held, list) else [body]
+    if len(events) > MAX_EVENTS:
+        reason = "too_many_events"
+        raise RefusedError(reason)
+    sent_at = text(body.get("sent_at")) or whole(arrival.query.get("_"))
+    shared = surroundings(arrival)
+    batch = Batch()
+    for index, event in enumerate(events):
+        if not isinstance(event, dict):
+            batch.reject(index, "event_invalid")
+            continue
+        record = shared | _record(event, arrival)
+        put(record, sent_at=sent_at)
+        if "event_name" in record:
+            batch.records.append(record)
+        else:
+            batch.reject(index, "event_name_missing", record)
+    return batch
+
+
+def _record(event: Mapping[str, object], arrival: Arrival) -> Record:
+    given = event.get("properties")
+    properties: dict[str, object] = given if isinstance(given, dict) else {}
+    record: Record = {}
+    referrer = text(properties.get("$referrer"))
+    is_server = arrival.is_server or properties.get("$is_server") is True
+    put(
+        record,
+        event_id=text(event.get("uuid")) or text(properties.get("$insert_id")),
+        event_name=_name(event, properties),
+        created_at=_created_at(event, properties, arrival),
+        session_id=text(properties.get("$session_id")),
+        app_id=text(properties.get("$app_name")),
+        platform=_platform(properties, is_server=is_server),
+        collection_source="server" if is_server else "client",
+        user_agent=text(properties.get("$raw_user_agent"), 1024),
+        language=text(properties.get("$browser_language"), 35),
+        page_url=text(properties.get("$current_url")),
+        page_title=text(properties.get("title")) or text(properties.get("$title")),
+        referrer_url=None if referrer == NO_REFERRER else referrer,
+        product_id=text(properties.get("product_id")) or text(properties.get("sku")),
+        order_id=text(properties.get("order_id")),
+    )
+    if record.get("event_name") == "purchase":
+        put(
+            record,
+            revenue=number(properties.get("revenue")),
+            currency=text(properties.get("currency"), 8),
+        )
+    record |= _people(event, properties, is_server=is_server)
+    own = {
+        name: value
+        for name, value in properties.items()
+        if value is not None and (name in KEPT or _is_own(name))
+    }
+    put(record, properties=own or None)
+    return record
+
+
+def _is_own(name: str) -> bool:
+    """Whether the sender set a property, not the library; and it is none of its identifiers."""
+    return not name.startswith("$") and name not in {"distinct_id", "token", "title"}
+
+
+def _people(
+    event: Mapping[str, object], properties: Mapping[str, object], *, is_server: bool
+) -> dict[str, object]:
+    distinct = text(event.get("distinct_id")) or text(properties.get("distinct_id"))
+    device = text(properties.get("$device_id"))
+    person = text(properties.get("$user_id"))
+    found: dict[str, object] = {}
+    if event.get("event") == "$identify" and not is_server:
+        before = text(properties.get("$anon_distinct_id")) or device
+        put(found, visitor_id=before, user_id=person or distinct)
+    elif is_server or properties.get("$is_identified") is True or person:
+        put(found, visitor_id=device, user_id=person or distinct)
+    else:
+        put(found, visitor_id=device or distinct)
+    return found
+
+
+def _name(event: Mapping[str, object], properties: Mapping[str, object]) -> str | None:
+    name = event.get("event")
+    if not isinstance(name, str):
+        return None
+    if name == "$autocapture":
+        return INTERACTIONS.get(str(properties.get("$event_type")), "interaction")
+    return NAMES.get(name) or plain_name(name) or None
+
+
+def _created_at(
+    event: Mapping[str, object], properties: Mapping[str, object], arrival: Arrival
+) -> object:
+    if stamp := text(event.get("timestamp")):
+        return stamp
+    offset = whole(event.get("offset"))
+    if offset is not None and offset >= 0:
+        return arrival.received_ms - offset
+    seconds = number(properties.get("$time"))
+    return None if seconds is None else whole(seconds * 1000)
+
+
+def _platform(properties: Mapping[str, object], *, is_server: bool) -> str:
+    library = str(properties.get("$lib", ""))
+    if is_server:
+        return "server"
+    return (
+        "app" if library.startswith(("posthog-ios", "posthog-android", "posthog-react")) else "web"
+    )
+
+
+def answer(_: Arrival, batch: Batch) -> Answer:
+    """Say what the client expects."""
+    if batch.rejected and not batch.records:
+        return Answer(
+            status=400, body=b'{"status":0,"error":"%b"}' % batch.rejected[0].reason.encode()
+        )
+    return Answer(status=200, body=b'{"status":1}')
+
+
+POSTHOG = Protocol(
+    name="posthog",
+    methods=frozenset({"POST"}),
+    parse=parse,
+    key=key,
+    decode=decode,
+    answer=answer,
+)

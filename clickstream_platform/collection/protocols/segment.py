@@ -1,0 +1,182 @@
+"""Segment's HTTP tracking API: ``/v1/batch``, and ``/v1/t|p|i|g|a|s`` for one call each.
+
+The names and fields are those of `events/sources/segment.toml`, which reads the same messages from
+files; a test holds the two together.
+
+Source:
+    https://segment.com/docs/connections/sources/catalog/libraries/server/http-api/
+"""
+
+from collections.abc import Mapping
+
+from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
+from clickstream_platform.collection.protocols.parsing import (
+    basic_user,
+    bearer,
+    events_of,
+    number,
+    object_of,
+    parse_json,
+    plain_name,
+    put,
+    surroundings,
+    text,
+)
+
+CALLS = {
+    "t": "track",
+    "p": "page",
+    "i": "identify",
+    "g": "group",
+    "a": "alias",
+    "s": "screen",
+    "track": "track",
+    "page": "page",
+    "identify": "identify",
+    "group": "group",
+    "alias": "alias",
+    "screen": "screen",
+}
+"""Kind of message by the last part of its path."""
+
+PATHS = ("/v1/batch", "/v1/b", *(f"/v1/{name}" for name in CALLS))
+
+ECOMMERCE = {
+    "product viewed": "view_item",
+    "product added": "add_to_cart",
+    "product removed": "remove_from_cart",
+    "checkout started": "begin_checkout",
+    "order completed": "purchase",
+    "order refunded": "refund",
+    "products searched": "search",
+    "signed up": "sign_up",
+    "signed in": "login",
+}
+"""Canonical names of Segment's own ones, in lower case."""
+
+BROWSER_LIBRARIES = {"analytics.js", "@segment/analytics-next"}
+
+
+def key(arrival: Arrival, payload: object) -> str | None:
+    """The write key: by basic authentication, as a bearer token, or in the body."""
+    given = payload.get("writeKey") if isinstance(payload, dict) else None
+    return basic_user(arrival) or bearer(arrival) or (given if isinstance(given, str) else None)
+
+
+def decode(arrival: Arrival, payload: object) -> Batch:
+    """Make records of a batch, or of one call."""
+    body = object_of(payload)
+    shared = surroundings(arrival)
+    kind = CALLS.get(arrival.path.rstrip("/").rsplit("/", 1)[-1])
+    if kind is not None:
+        messages: list[object] = [body | {"type": body.get("type") or kind}]
+    else:
+        messages = events_of(body, "batch")
+    batch = Batch()
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            batch.reject(index, "event_invalid")
+            continue
+        record = shared | _record(message, body, is_server=arrival.is_server)
+        if "event_name" in record:
+            batch.records.append(record)
+        else:
+            batch.reject(index, "event_name_missing", record)
+    return batch
+
+
+def _record(
+    message: Mapping[str, object], body: Mapping[str, object], *, is_server: bool
+) -> Record:
+    context = _object(message.get("context"))
+    page = _object(context.get("page"))
+    campaign = _object(context.get("campaign"))
+    properties = _object(message.get("properties"))
+    record: Record = {}
+    put(
+        record,
+        event_id=text(message.get("messageId")),
+        event_name=_name(message),
+        created_at=text(message.get("originalTimestamp")) or text(message.get("timestamp")),
+        sent_at=text(message.get("sentAt")) or text(body.get("sentAt")),
+        visitor_id=text(message.get("anonymousId")),
+        user_id=text(message.get("userId")),
+        app_id=text(_object(context.get("app")).get("name")),
+        platform=_platform(message, context, is_server=is_server),
+        user_agent=text(context.get("userAgent"), 1024),
+        language=text(context.get("locale"), 35),
+        page_url=text(page.get("url")) or text(properties.get("url")),
+        page_title=text(page.get("title")) or text(properties.get("title")),
+        referrer_url=text(page.get("referrer")) or text(properties.get("referrer")),
+        campaign_source=text(campaign.get("source")),
+        campaign_medium=text(campaign.get("medium")),
+        campaign_name=text(campaign.get("name")),
+        campaign_term=text(campaign.get("term")),
+        campaign_content=text(campaign.get("content")),
+        product_id=text(properties.get("product_id")) or text(properties.get("sku")),
+        order_id=text(properties.get("order_id")),
+        properties=properties or _object(message.get("traits")) or None,
+    )
+    _put_consent(record, context)
+    if record.get("event_name") == "purchase":
+        revenue = number(properties.get("revenue"))
+        put(
+            record,
+            revenue=number(properties.get("total")) if revenue is None else revenue,
+            currency=text(properties.get("currency"), 8),
+        )
+    return record
+
+
+def _name(message: Mapping[str, object]) -> str | None:
+    kind, event = message.get("type"), message.get("event")
+    if kind == "page":
+        return "page_view"
+    if kind == "screen":
+        return "screen_view"
+    if kind == "track":
+        name = event if isinstance(event, str) else ""
+        return ECOMMERCE.get(name.lower()) or plain_name(name) or None
+    return kind if kind in {"identify", "group", "alias"} else None
+
+
+def _platform(
+    message: Mapping[str, object], context: Mapping[str, object], *, is_server: bool
+) -> str:
+    if _object(context.get("library")).get("name") in BROWSER_LIBRARIES:
+        return "web"
+    if _object(context.get("device")).get("type") is not None:
+        return "app"
+    return "server" if is_server or message.get("channel") == "server" else "web"
+
+
+def _put_consent(record: Record, context: Mapping[str, object]) -> None:
+    given = _object(_object(context.get("consent")).get("categoryPreferences"))
+    named = {"analytics": "Analytics", "marketing": "Advertising", "personalization": "Functional"}
+    consent = {ours: given[theirs] for ours, theirs in named.items() if theirs in given}
+    if consent:
+        record["consent"] = consent
+
+
+def _object(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def answer(_: Arrival, batch: Batch) -> Answer:
+    """Say what the client expects; a batch of which nothing was taken is an error."""
+    if batch.rejected and not batch.records:
+        return Answer(
+            status=400,
+            body=b'{"success":false,"error":"%b"}' % batch.rejected[0].reason.encode(),
+        )
+    return Answer(status=200, body=b'{"success":true}')
+
+
+SEGMENT = Protocol(
+    name="segment",
+    methods=frozenset({"POST"}),
+    parse=parse_json,
+    key=key,
+    decode=decode,
+    answer=answer,
+)

@@ -1,0 +1,114 @@
+/** Events on their way: collected into batches, sent, and sent again until the collector has them. */
+
+import { scrub } from './addresses';
+import { allowed, options } from './consent';
+import { QUEUE, store, waiting } from './storage';
+
+export interface Event {
+  id: string;
+  name: string;
+  [field: string]: unknown;
+}
+
+const enum Limit {
+  /** Events that wait at most, in memory and in the browser's storage; the oldest give way. */
+  WAITING = 200,
+  /** Events of one request. */
+  BATCH = 25,
+  /** Characters of a request that may outlive its page: browsers refuse 64 KiB and more. */
+  KEEPALIVE = 60_000,
+  /** Wait after a failure, doubled after each further one ... */
+  RETRY_MS = 2_000,
+  /** ... so often, which is about four minutes. */
+  DOUBLINGS = 7,
+}
+
+let queue: Event[] = [];
+let timer: ReturnType<typeof setTimeout> | undefined;
+let failures = 0;
+
+/** Events in the browser's storage, of any tab, but not these. */
+const others = (events: Event[]): Event[] =>
+  waiting().filter((event) => !events.some(({ id }) => id == event.id));
+
+/** Keep what waits for a later page; true if that is possible. */
+const save = (): unknown =>
+  allowed() > 1 && store(QUEUE, [...others(queue), ...queue].slice(-Limit.WAITING));
+
+const settle = (batch: Event[], delivered: boolean, origin: Event[]) => {
+  if (delivered) {
+    failures = 0;
+    const left = others(batch);
+    store(QUEUE, left[0] && left);
+  } else {
+    failures++;
+    // Not `queue`: what was under way at a withdrawal goes back to where nobody looks any more.
+    origin.unshift(...batch);
+    save();
+  }
+};
+
+const schedule = () => {
+  if (queue[0])
+    timer ||= setTimeout(
+      flush,
+      failures
+        ? Limit.RETRY_MS * 2 ** (Math.min(failures, Limit.DOUBLINGS) - Math.random())
+        : options.batch_ms,
+    );
+};
+
+/** The page that events belong to: its address, the number of its view, and the event of that. */
+export const page: { url?: string; view: number; shown?: Event } = { view: 0 };
+
+/** Take the title of the page as it is now: applications set it after the address. */
+export const entitle = () => {
+  if (page.shown) page.shown.page_title = scrub(document.title);
+};
+
+/** Send what waits: by request, or as a beacon where the page may be at its end. */
+export const flush = (hidden = document.hidden): void => {
+  clearTimeout(timer);
+  timer = undefined;
+  entitle();
+  if (hidden && (failures || !navigator.onLine) && save()) return schedule();
+  if (!queue[0]) return;
+  const origin = queue;
+  const batch = queue.splice(0, Limit.BATCH);
+  const address = options.endpoint + '/v1/events';
+  const body = JSON.stringify({ key: options.key, sent_at: Date.now(), events: batch });
+  if (hidden && navigator.sendBeacon(address, body)) {
+    settle(batch, true, queue);
+    return flush(hidden);
+  }
+  fetch(address, {
+    method: 'POST',
+    body,
+    keepalive: !body[Limit.KEEPALIVE],
+  })
+    // What the collector refuses for good is not sent again.
+    .then(({ status }) => status < 500 && status != 429, () => false)
+    .then((done) => {
+      settle(batch, done, origin);
+      schedule();
+    });
+};
+
+export const add = (event: Event) => {
+  queue.push(event);
+  queue.splice(0, queue.length - Limit.WAITING);
+  if (document.hidden) queueMicrotask(flush);
+  else if (queue.length < Limit.BATCH || failures) schedule();
+  else flush();
+};
+
+/** Drop what waits in memory. */
+export const drop = () => {
+  queue = [];
+};
+
+/** Send what earlier pages could not. */
+export const resume = () => {
+  queue.unshift(...others(queue));
+  schedule();
+};

@@ -1,0 +1,396 @@
+"""Matches without a login: Fellegi-Sunter, estimated by EM, over coarse and consented features.
+
+Matches are kept apart from the identity map: nothing downstream joins on them.
+"""
+
+import logging
+import math
+import tomllib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import duckdb
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.identity.features import consented_events, visitor_features
+from clickstream_platform.lake import Lake, connect, view
+from clickstream_platform.settings import Settings
+
+if TYPE_CHECKING:  # an extra
+    from splink import Linker
+    from splink.internals.comparison_creator import ComparisonCreator
+
+DEFINITION = Path(__file__).with_name("matches.toml")
+
+SEED = 1
+"""Of the pairs from which chances of agreement are estimated."""
+
+LEAST_PRIOR = 1e-12
+"""Below it, no pair is expected to match at all."""
+
+MOST_PAIRS = 1_000_000
+"""Random pairs at most, for the same."""
+
+
+class Comparison(BaseModel):
+    """How one column of two records is compared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    kind: Literal["exact", "name", "edits", "overlap"]
+    at: tuple[float, ...] = ()
+    """Thresholds, strictest first; none for exact."""
+
+
+class MatchRules(BaseModel):
+    """What is compared, which pairs are looked at, and from when on they match."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    purpose: str = "consent_personalization"
+    threshold: float = Field(0.95, gt=0.5, lt=1)
+    blocking: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    sure: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    recall_of_sure: float = Field(0.5, gt=0, le=1)
+    training: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    comparisons: tuple[Comparison, ...] = Field(min_length=2)
+
+
+def load_match_rules(file: Path) -> MatchRules:
+    """Read how records are matched.
+
+    Raises:
+        DefinitionError: The file cannot be used as written.
+    """
+    try:
+        return MatchRules.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except tomllib.TOMLDecodeError as error:
+        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        remedy = "See the shipped identity/matches.toml for every key."
+        raise DefinitionError(file, key, first["msg"], remedy=remedy) from None
+
+
+@lru_cache(maxsize=8)
+def match_rules(definitions: Path | None = None) -> MatchRules:
+    """The rules: the user's own `identity/matches.toml`, else the shipped ones."""
+    own = definitions / "identity" / "matches.toml" if definitions else None
+    return load_match_rules(own if own and own.exists() else DEFINITION)
+
+
+class MatchingUnavailableError(ClickstreamError, ImportError):
+    """The library that estimates matches is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Matches without a login need Splink, which is an extra. "
+            "Install it: `uv sync --extra probabilistic` or `pip install 'splink>=5,<6'`."
+        )
+
+
+class TooFewRecordsError(ClickstreamError, ValueError):
+    """The records do not tell how likely a match is."""
+
+    def __init__(self, records: int) -> None:
+        super().__init__(
+            f"{records:,} records are too few, or too alike, to estimate matches from: the pairs "
+            "that `sure` finds are none or nearly all. Wait for more visitors who agreed, or "
+            "loosen `sure` in identity/matches.toml."
+        )
+
+
+class Matches(NamedTuple):
+    """Pairs that may be the same, and why."""
+
+    pairs: pl.DataFrame
+    """``left_id``, ``right_id``, ``match_probability``, ``match_weight`` (bits), ``prior_weight``
+    (bits before anything was compared), and for each comparison ``weight_<column>`` (bits) and
+    ``agrees_<column>`` (level: 0 differs, -1 unknown). Weights add up to ``match_weight``.
+    Grain: left_id, right_id; left is the lesser."""
+    compared: int
+    """Pairs that blocking let through, before the threshold."""
+
+
+def match_records(
+    records: pl.DataFrame, rules: MatchRules, *, least: float | None = None
+) -> Matches:
+    """Estimate how likely two records are of the same person.
+
+    Args:
+        records: ``record_id`` (text), and the columns that the rules name. Null is unknown, and
+            says nothing for or against.
+        rules: What is compared.
+        least: Probability from which pairs are told; the threshold of the rules unless given.
+
+    Raises:
+        MatchingUnavailableError: The extra `probabilistic` is not installed.
+        TooFewRecordsError: Nothing can be estimated from the records.
+
+    Source:
+        Fellegi and Sunter (1969), A Theory for Record Linkage; EM as in Winkler (1988); by Splink.
+    """
+    try:
+        from splink import DuckDBAPI, Linker, SettingsCreator, block_on  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise MatchingUnavailableError from None
+
+    logging.getLogger("splink").setLevel(logging.ERROR)
+    least = rules.threshold if least is None else least
+    comparisons = [_comparison(each) for each in rules.comparisons]
+    settings = SettingsCreator(
+        link_type="dedupe_only",
+        unique_id_column_name="record_id",
+        comparisons=list(comparisons),
+        blocking_rules_to_generate_predictions=[block_on(*columns) for columns in rules.blocking],
+        retain_intermediate_calculation_columns=True,
+    )
+    with duckdb.connect() as connection:
+        api = DuckDBAPI(connection)
+        linker = Linker(api.register(records.to_arrow()), settings, log_level=logging.ERROR)
+        training = linker.training
+        training.estimate_probability_two_random_records_match(
+            [block_on(*columns) for columns in rules.sure], recall=rules.recall_of_sure
+        )
+        training.estimate_u_using_random_sampling(max_pairs=MOST_PAIRS, seed=SEED)
+        prior = _prior(linker)
+        if not LEAST_PRIOR < prior < 1 - LEAST_PRIOR:
+            raise TooFewRecordsError(records.height)
+        for columns in rules.training:
+            training.estimate_parameters_using_expectation_maximisation(block_on(*columns))
+        prior = _prior(linker)
+        everything = linker.inference.predict().as_duckdbpyrelation()
+        found = pl.DataFrame(pl.from_arrow(everything.to_arrow_table()))
+    return Matches(
+        _pairs(found, rules, prior).filter(pl.col("match_probability") >= least), found.height
+    )
+
+
+def _prior(linker: "Linker") -> float:
+    """Probability that two records are the same before anything is compared."""
+    return float(linker.misc.save_model_to_json()["probability_two_random_records_match"])
+
+
+def _comparison(rule: Comparison) -> "ComparisonCreator":
+    import splink.comparison_library as library  # noqa: PLC0415 - an extra
+
+    match rule.kind:
+        case "exact":
+            return library.ExactMatch(rule.column)
+        case "name":
+            return library.JaroWinklerAtThresholds(rule.column, list(rule.at))
+        case "edits":
+            return library.LevenshteinAtThresholds(rule.column, [int(at) for at in rule.at])
+        case "overlap":
+            return library.ArrayIntersectAtSizes(rule.column, [int(at) for at in rule.at])
+
+
+def _pairs(found: pl.DataFrame, rules: MatchRules, prior: float) -> pl.DataFrame:
+    one, other = pl.col("record_id_l"), pl.col("record_id_r")
+    return found.select(
+        left_id=pl.min_horizontal(one, other),
+        right_id=pl.max_horizontal(one, other),
+        match_probability=pl.col("match_probability"),
+        match_weight=pl.col("match_weight"),
+        prior_weight=pl.lit(math.log2(prior / (1 - prior))),
+        **{f"weight_{it.column}": pl.col(f"mw_{it.column}") for it in rules.comparisons},
+        **{f"agrees_{it.column}": pl.col(f"gamma_{it.column}") for it in rules.comparisons},
+    ).sort("match_probability", "left_id", "right_id", descending=[True, False, False])
+
+
+def known_apart(pairs: pl.DataFrame, users: Mapping[str, str]) -> pl.DataFrame:
+    """Drop pairs of two known users: a login outweighs any likeness.
+
+    Args:
+        pairs: ``left_id``, ``right_id``.
+        users: User of each record that has one.
+    """
+    names = pl.DataFrame(
+        {"record_id": list(users), "user": list(users.values())},
+        schema={"record_id": pl.String(), "user": pl.String()},
+    )
+    marked = pairs.join(
+        names.rename({"record_id": "left_id", "user": "one"}), on="left_id", how="left"
+    )
+    marked = marked.join(
+        names.rename({"record_id": "right_id", "user": "other"}), on="right_id", how="left"
+    )
+    is_apart = (pl.col("one") != pl.col("other")).fill_null(value=False)
+    return marked.filter(~is_apart).drop("one", "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Records that are believed to be one person."""
+
+    records: tuple[str, ...]
+    """In order."""
+    matches: int
+    """Pairs of them that match."""
+    density: float
+    """Matches of all pairs there could be, 0 to 1; low where a chain holds it together."""
+    least_probability: float
+    """Of the weakest match that it needs to hang together."""
+
+
+def cluster_matches(pairs: pl.DataFrame, users: Mapping[str, str]) -> list[Cluster]:
+    """Join matches, the surest first, unless that would join two known users.
+
+    Args:
+        pairs: ``left_id``, ``right_id``, ``match_probability``; matches only.
+        users: User of each record that has one.
+
+    Returns:
+        Clusters of two records or more, largest first.
+    """
+    parent: dict[str, str] = {}
+    user: dict[str, str | None] = {}
+    weakest: dict[str, float] = {}
+
+    def root(record: str) -> str:
+        if record not in parent:
+            parent[record], user[record], weakest[record] = record, users.get(record), 1.0
+        while parent[record] != record:
+            parent[record] = parent[parent[record]]
+            record = parent[record]
+        return record
+
+    kept: list[tuple[str, str]] = []
+    ordered = pairs.sort(
+        "match_probability", "left_id", "right_id", descending=[True, False, False]
+    )
+    for left, right, probability in ordered.select(
+        "left_id", "right_id", "match_probability"
+    ).iter_rows():
+        one, other = root(left), root(right)
+        if user[one] and user[other] and user[one] != user[other]:
+            continue
+        kept.append((left, right))
+        if one != other:
+            parent[other] = one
+            user[one] = user[one] or user[other]
+            weakest[one] = min(weakest[one], weakest[other], probability)
+    return _clusters(parent, root, kept, weakest)
+
+
+def _clusters(
+    parent: Collection[str],
+    root: Callable[[str], str],
+    kept: Sequence[tuple[str, str]],
+    weakest: Mapping[str, float],
+) -> list[Cluster]:
+    members: dict[str, list[str]] = {}
+    for record in sorted(parent):
+        members.setdefault(root(record), []).append(record)
+    matches: dict[str, int] = {}
+    for left, _ in kept:
+        matches[root(left)] = matches.get(root(left), 0) + 1
+    found = [
+        Cluster(
+            records=tuple(records),
+            matches=matches[name],
+            density=matches[name] / math.comb(len(records), 2),
+            least_probability=weakest[name],
+        )
+        for name, records in members.items()
+        if len(records) > 1
+    ]
+    return sorted(found, key=lambda it: (-len(it.records), it.records))
+
+
+class Score(NamedTuple):
+    """How good matches are, by pairs whose truth is known."""
+
+    true_pairs: int
+    """Pairs that are the same."""
+    found_pairs: int
+    """Pairs that were matched."""
+    right_pairs: int
+    """Pairs that were matched and are the same."""
+
+    @property
+    def precision(self) -> float:
+        """Share of matches that are right; 1 where there are none."""
+        return self.right_pairs / self.found_pairs if self.found_pairs else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of same pairs that were matched; 1 where there are none."""
+        return self.right_pairs / self.true_pairs if self.true_pairs else 1.0
+
+
+def score_matches(found: Collection[tuple[str, str]], truth: Mapping[str, str]) -> Score:
+    """Compare matched pairs with the truth.
+
+    Args:
+        found: Pairs of records; of pairs with a record whose truth is not known, nothing is said.
+        truth: Person of each record.
+    """
+    known = {tuple(sorted(pair)) for pair in found if pair[0] in truth and pair[1] in truth}
+    sizes: dict[str, int] = {}
+    for person in truth.values():
+        sizes[person] = sizes.get(person, 0) + 1
+    right = sum(truth[one] == truth[other] for one, other in known)
+    return Score(sum(math.comb(size, 2) for size in sizes.values()), len(known), right)
+
+
+def pairs_of(clusters: Sequence[Cluster]) -> set[tuple[str, str]]:
+    """Every pair of records that clusters hold together."""
+    return {
+        (one, other)
+        for cluster in clusters
+        for place, one in enumerate(cluster.records)
+        for other in cluster.records[place + 1 :]
+    }
+
+
+class VisitorMatches(NamedTuple):
+    """Visitors who may be one person, and how far that can be trusted."""
+
+    matches: Matches
+    """Pairs of pseudonyms, without those of two known users."""
+    clusters: list[Cluster]
+    score: Score
+    """On held-out logins: visitors whose users are known, matched as if they were not."""
+    visitors: int
+    """Visitors who agreed."""
+
+
+def match_visitors(lake: Lake, settings: Settings) -> VisitorMatches:
+    """Match visitors who agreed to being recognised; writes nothing.
+
+    Args:
+        lake: The lake.
+        settings: Rules and memory.
+
+    Raises:
+        TooFewRecordsError: Too few visitors agreed.
+    """
+    rules = match_rules(settings.definitions)
+    backend = connect(settings.lake)
+    try:
+        events = view(backend, lake, "events")
+        records = visitor_features(consented_events(events, purpose=rules.purpose))
+    finally:
+        backend.disconnect()
+    logins = lake.scan("identity_map").filter(~pl.col("is_shared")).collect()
+    users: dict[str, str] = dict(logins.select("visitor_id", "person_id").rows())
+    users = {visitor: users[visitor] for visitor in records["record_id"] if visitor in users}
+    if records.height < 2:  # noqa: PLR2004 - a pair
+        raise TooFewRecordsError(records.height)
+    matches = match_records(records, rules)
+    blind = cluster_matches(matches.pairs, {})
+    kept = matches._replace(pairs=known_apart(matches.pairs, users))
+    return VisitorMatches(
+        matches=kept,
+        clusters=cluster_matches(kept.pairs, users),
+        score=score_matches(pairs_of(blind), users),
+        visitors=records.height,
+    )

@@ -1,0 +1,1 @@
+"""Services: processes that run for long and answer over HTTP."""

@@ -1,0 +1,62 @@
+"""Blocked identifiers: what stands for nobody."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.identity import BLOCKED_IDS, blocked_ids, is_blocked, load_blocked
+
+
+def blocked(*identifiers: str | None) -> list[bool | None]:
+    frame = pl.DataFrame({"id": identifiers}, schema={"id": pl.String})
+    return frame.select(is_blocked(pl.col("id")))["id"].to_list()
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    ["", " ", "NULL", " Undefined\n", "00000000-0000-0000-0000-000000000000", "0000", "0-0", "-1"],
+)
+def test_stands_for_nobody(identifier: str) -> None:
+    assert blocked(identifier) == [True]
+
+
+@pytest.mark.parametrize(
+    "identifier", ["00123", "1", "nobody", "a0", "0x0", "null-7", "annonymous"]
+)
+def test_stands_for_somebody(identifier: str) -> None:
+    assert blocked(identifier) == [False]
+
+
+def test_where_there_is_no_identifier_nothing_is_said() -> None:
+    assert blocked(None, "x") == [None, False]
+
+
+def test_own_file_replaces_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "blocked.toml").write_text(
+        'values = ["kiosk"]\npatterns = ["t-\\\\d"]'
+    )
+    own = blocked_ids(tmp_path)
+    frame = pl.DataFrame({"id": ["kiosk", "null", "T-1", "t-12"]})
+    assert frame.select(own.is_blocked(pl.col("id")))["id"].to_list() == [True, False, True, False]
+
+
+def test_shipped_values_are_used_where_there_is_no_own_file(tmp_path: Path) -> None:
+    assert blocked_ids(tmp_path).values == BLOCKED_IDS
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        pytest.param("values = [", "syntax.*must be TOML", id="no TOML"),
+        pytest.param("patterns = []", "values.*Field required", id="no values"),
+        pytest.param("values = []\nother = 1", "other.*Extra inputs", id="unknown key"),
+    ],
+)
+def test_unusable_file_is_refused_with_its_key(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "blocked.toml"
+    file.write_text(text)
+    with pytest.raises(DefinitionError, match=f"(?s)blocked.toml.*{complaint}"):
+        load_blocked(file)

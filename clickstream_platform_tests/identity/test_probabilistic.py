@@ -1,0 +1,135 @@
+"""Matches without a login: cases with known truth, explained, and never of two users."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.identity.matching import (
+    Comparison,
+    Matches,
+    MatchRules,
+    cluster_matches,
+    known_apart,
+    load_match_rules,
+    match_records,
+    match_rules,
+    pairs_of,
+    score_matches,
+)
+
+FAKE = MatchRules(
+    threshold=0.9,
+    blocking=(("first_name",), ("surname",), ("dob",), ("email",)),
+    sure=(("first_name", "surname"), ("email",)),
+    recall_of_sure=0.6,
+    training=(("first_name", "surname"), ("dob",)),
+    comparisons=(
+        Comparison(column="first_name", kind="name", at=(0.9, 0.7)),
+        Comparison(column="surname", kind="name", at=(0.9, 0.7)),
+        Comparison(column="dob", kind="edits", at=(1, 2)),
+        Comparison(column="city", kind="exact"),
+        Comparison(column="email", kind="name", at=(0.9, 0.7)),
+    ),
+)
+FEBRL = MatchRules(
+    threshold=0.9,
+    blocking=(("given_name",), ("surname",), ("date_of_birth",), ("soc_sec_id",)),
+    sure=(("soc_sec_id",), ("given_name", "surname", "date_of_birth")),
+    recall_of_sure=0.8,
+    training=(("given_name", "surname"), ("date_of_birth",)),
+    comparisons=(
+        Comparison(column="given_name", kind="name", at=(0.9, 0.7)),
+        Comparison(column="surname", kind="name", at=(0.9, 0.7)),
+        Comparison(column="date_of_birth", kind="edits", at=(1, 2)),
+        Comparison(column="soc_sec_id", kind="edits", at=(1, 2)),
+        Comparison(column="postcode", kind="exact"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def fake(shared: Path) -> tuple[Matches, dict[str, str]]:
+    """Splink's own made-up people."""
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    table = pl.read_csv(shared / "cases/record_linkage/fake_1000.csv", infer_schema=False)
+    table = table.rename({"unique_id": "record_id"})
+    truth = dict(table.select("record_id", "cluster").rows())
+    return match_records(table.drop("cluster"), FAKE), truth
+
+
+def test_people_made_up_by_splink_are_found(fake: tuple[Matches, dict[str, str]]) -> None:
+    matches, truth = fake
+    clusters = cluster_matches(matches.pairs, {})
+    score = score_matches(pairs_of(clusters), truth)
+    print(f"fake_1000: precision {score.precision:.3f}, recall {score.recall:.3f}")  # noqa: T201 - the report
+    assert score.precision >= 0.98
+    assert score.recall >= 0.8
+
+
+def test_febrl_duplicates_are_found(shared: Path) -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    table = pl.read_csv(shared / "cases/record_linkage/febrl1.csv", infer_schema=False)
+    table = table.rename({name: name.strip() for name in table.columns})
+    table = table.with_columns(pl.all().str.strip_chars().replace("", None))
+    table = table.rename({table.columns[0]: "record_id"})
+    truth = {record: record.split("-")[1] for record in table["record_id"]}
+    matches = match_records(table, FEBRL)
+    score = score_matches(pairs_of(cluster_matches(matches.pairs, {})), truth)
+    print(f"febrl1: precision {score.precision:.3f}, recall {score.recall:.3f}")  # noqa: T201 - the report
+    assert score.precision >= 0.99
+    assert score.recall >= 0.97
+
+
+def test_match_explains_itself(fake: tuple[Matches, dict[str, str]]) -> None:
+    pairs = fake[0].pairs
+    weights = pairs.select(pl.sum_horizontal("prior_weight", pl.col("^weight_.*$"))).to_series()
+    assert weights.to_list() == pytest.approx(pairs["match_weight"].to_list())
+    # By Bayes: odds are two to the power of the weight.
+    odds = 2.0 ** pairs["match_weight"]
+    assert (odds / (1 + odds)).to_list() == pytest.approx(pairs["match_probability"].to_list())
+    assert (pairs["left_id"] < pairs["right_id"]).all()
+
+
+def test_two_known_users_are_never_merged(fake: tuple[Matches, dict[str, str]]) -> None:
+    matches, _ = fake
+    first = matches.pairs.row(0, named=True)
+    users = {first["left_id"]: "ann", first["right_id"]: "bob"}
+    kept = known_apart(matches.pairs, users)
+    assert kept.height == matches.pairs.height - 1
+    for cluster in cluster_matches(matches.pairs, users):
+        assert not set(users) <= set(cluster.records), "not by a third record either"
+
+
+def pairs(*rows: tuple[str, str, float]) -> pl.DataFrame:
+    schema = {"left_id": pl.String(), "right_id": pl.String(), "match_probability": pl.Float64()}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def test_chain_between_two_users_breaks_at_its_weakest_match() -> None:
+    # a-b-c-d, ann at a and bob at d; b-c is the weakest: a, b stay together and c, d.
+    chain = pairs(("a", "b", 0.99), ("b", "c", 0.96), ("c", "d", 0.98))
+    clusters = cluster_matches(chain, {"a": "ann", "d": "bob"})
+    assert [cluster.records for cluster in clusters] == [("a", "b"), ("c", "d")]
+    (whole,) = cluster_matches(chain, {"a": "ann", "d": "ann"})
+    # 3 matches of 6 pairs.
+    assert (whole.matches, whole.density, whole.least_probability) == (3, 0.5, 0.96)
+
+
+def test_score_counts_pairs() -> None:
+    # a, b, c are one person (3 pairs), d another. Found a-b (right), c-d (wrong), d-x (unknown).
+    truth = {"a": "1", "b": "1", "c": "1", "d": "2"}
+    score = score_matches([("b", "a"), ("c", "d"), ("d", "x")], truth)
+    assert (score.true_pairs, score.found_pairs, score.right_pairs) == (3, 2, 1)
+    assert score.precision == 1 / 2
+    assert score.recall == 1 / 3
+    assert (score_matches([], {}).precision, score_matches([], {}).recall) == (1, 1)
+
+
+def test_rules_are_data(tmp_path: Path) -> None:
+    assert match_rules().purpose == "consent_personalization"
+    file = tmp_path / "matches.toml"
+    file.write_text("threshold = 2")
+    with pytest.raises(DefinitionError, match=r"(?s)matches.toml.*threshold"):
+        load_match_rules(file)
