@@ -11,6 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
@@ -103,10 +104,9 @@ class EngagementSettings(Section):
 class PrivacySettings(Section):
     """Minimisation and erasure."""
 
-    query_keys: str = Field(
+    query_keys: Literal["detect", "allow"] = Field(
         "detect",
-        pattern="^(detect|allow)$",
-        description="'allow' keeps only listed query keys; 'detect' drops what looks personal.",
+        description="'allow' keeps only listed query keys; 'detect' masks what looks personal.",
     )
     allowed_query_keys: tuple[str, ...] = Field(
         (), description="Query keys kept by 'allow' beside campaign parameters."
@@ -168,7 +168,9 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="Folder of landing, lake and state.")
     definitions: Path | None = Field(
-        None, description="Folder of your own definitions; overrides the shipped ones by name."
+        None,
+        description="Folder of your own definitions, from the data folder; overrides the shipped "
+        "ones by name.",
     )
     time_zone: str = Field("UTC", description="Reporting time zone: decides dates people see.")
     currency: str = Field("EUR", pattern="^[A-Z]{3}$", description="Reporting currency.")
@@ -266,12 +268,22 @@ def load_settings(data: Path | str | None = None) -> Settings:
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
-        return Located(data=folder)
+        settings = Located(data=folder)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DefinitionError(
-            file, key, first["msg"], remedy="Mend it there, or in CLICKSTREAM_… if it is set there."
-        ) from None
+        parts = [str(part) for part in first["loc"]]
+        variable = f"CLICKSTREAM_{'__'.join(parts).upper()}"
+        # The environment wins over the file: where it holds the value, it holds the mistake.
+        place: Path | str = "environment" if variable in os.environ else file
+        remedy = f"Unset or mend {variable}." if variable in os.environ else "Mend it there."
+        raise DefinitionError(place, ".".join(parts), first["msg"], remedy=remedy) from None
     except ValueError as error:
         raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+    if settings.definitions is None:
+        return settings
+    own = folder / settings.definitions
+    if not own.is_dir():
+        raise DefinitionError(
+            file, "definitions", f"{own} is no folder", remedy="Make it, or name another."
+        )
+    return settings.model_copy(update={"definitions": own})

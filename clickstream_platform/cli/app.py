@@ -5,7 +5,7 @@ import sys
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.text import Text
@@ -45,7 +45,9 @@ app = typer.Typer(
 subject = typer.Typer(no_args_is_help=True, help="Answer people who ask about their data.")
 quarantine = typer.Typer(no_args_is_help=True, help="Look at refused records, and take them in.")
 sources = typer.Typer(no_args_is_help=True, help="Look at adapters, and try them on a file.")
+privacy = typer.Typer(no_args_is_help=True, help="Look for personal values that are stored.")
 app.add_typer(subject, name="subject")
+app.add_typer(privacy, name="privacy")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(sources, name="sources")
 keys = typer.Typer(no_args_is_help=True, help="Make and revoke the keys that clients send with.")
@@ -87,6 +89,7 @@ COMMANDS = (
     "data",
     "look",
     "people",
+    "leaks",
     "identities",
     "care",
     "serve",
@@ -103,12 +106,24 @@ def load_commands() -> None:
 
 
 def main() -> None:
-    """Run the command line, and turn errors raised on purpose into one message and exit code 2."""
+    """Run the command line; errors raised on purpose or by the system are one message, code 2."""
     load_commands()
     try:
         app()
     except ClickstreamError as error:
         if State.debug:
             raise
-        err().print(Text.assemble(("Error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(FAILED)
+        _fail(str(error))
+    except OSError as error:
+        if State.debug:
+            raise
+        where = error.filename or "a file or connection"
+        _fail(
+            f"{where}: {error.strerror or type(error).__name__}. Check that it exists, that you "
+            "may use it and that the disk has room; `clickstream doctor` looks at the rest."
+        )
+
+
+def _fail(message: str) -> NoReturn:
+    err().print(Text.assemble(("Error: ", "bold red"), message), soft_wrap=True)
+    sys.exit(FAILED)

@@ -80,6 +80,7 @@ def examine(data: Path | None) -> Iterator[Check]:
         _disk,
         _memory,
         _definitions,
+        _query_keys,
         _keys,
         _ledger,
         _landing,
@@ -152,6 +153,18 @@ def _definitions(settings: "Settings") -> Check:
     adapters = load_adapters(settings.definitions)
     where = settings.definitions or "shipped alone"
     return Check("definitions", "ok", f"{len(adapters):,} adapters can be read ({where})")
+
+
+def _query_keys(settings: "Settings") -> Check:
+    if settings.privacy.query_keys == "allow":
+        kept = len(settings.privacy.allowed_query_keys)
+        return Check("query keys", "ok", f"campaign parameters and {kept:,} listed keys are kept")
+    return Check(
+        "query keys",
+        "ok",
+        "all are kept, and masked where they look personal",
+        'Safer: [privacy] query_keys = "allow", with the keys that you read in allowed_query_keys.',
+    )
 
 
 def _keys(settings: "Settings") -> Check:

@@ -1,15 +1,17 @@
 """Commands that bring data in: ingest, simulate, materialize, and looking at adapters."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of, sources
 from clickstream_platform.cli.output import (
+    err,
     ledger_records,
     progress_bar,
     say,
@@ -17,7 +19,10 @@ from clickstream_platform.cli.output import (
     write_records,
     write_rows,
 )
-from clickstream_platform.errors import ParameterError
+from clickstream_platform.errors import ClickstreamError, ParameterError
+
+if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
+    from clickstream_platform.events import Ledger
 
 SHOWN_RECORDS = 2
 """Records that `sources check` shows."""
@@ -48,17 +53,55 @@ def ingest(
     with progress_bar() as progress:
         taken = ingest_files(settings, files, source, now=clock(), progress=progress)
         refresh_events(settings, progress=progress)
-    totals = [row for row in ledger_records(Ledger(settings.state)) if row["source"] == source]
+    ledger, details = Ledger(settings.state), taken.details
+    totals = [row for row in ledger_records(ledger) if row["source"] == source]
+    refused = _refusals(ledger, source, files) if details["refused"] else {}
     if as_json:
-        write_json({"taken": taken.details, "ledger": totals})
-        return
-    details = taken.details
-    say(
-        f"Took {details['files']:,} files with {details['records']:,} records; "
-        f"{details['known']:,} were known already, {details['refused']:,} refused."
-    )
-    write_records(totals, as_json=False, title=f"Ledger of {source}")
-    say("Next: [bold]clickstream materialize[/]")
+        write_json({"taken": details, "refused": refused, "ledger": totals})
+    else:
+        say(
+            f"Took {details['files']:,} files with {details['records']:,} records; "
+            f"{details['known']:,} were known already, {details['refused']:,} refused."
+        )
+        write_records(totals, as_json=False, title=f"Ledger of {source}")
+        for hint in _hints(totals, source):
+            say(hint)
+        say("Next: [bold]clickstream materialize[/]")
+    if refused:
+        raise RefusedFilesError(refused)
+
+
+class RefusedFilesError(ClickstreamError, ValueError):
+    """Files cannot be read at all."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        super().__init__(
+            f"{len(reasons):,} files were refused: {each}. Nothing of them was taken; ingest sound "
+            "files under the same names. `clickstream sources check` tries a file."
+        )
+
+
+def _refusals(ledger: "Ledger", source: str, files: Sequence[Path]) -> dict[str, str]:
+    """Why files were refused, by name."""
+    names = tuple(file.name for file in files)
+    return {
+        Path(str(row["path"])).name: str(row["reason"])
+        for row in ledger.in_state("refused")
+        if row["source"] == source and str(row["path"]).endswith(names)
+    }
+
+
+def _hints(totals: Sequence[Mapping[str, object]], source: str) -> Iterator[str]:
+    """What to do about records that were not loaded."""
+    for row in totals:
+        if row["quarantined"]:
+            yield f"Quarantined, and why: [bold]clickstream quarantine show --source {source}[/]"
+        if row["too_late"]:
+            yield (
+                "Too late: older than the horizon when they arrived. History is imported through "
+                "an adapter with [bold]live = false[/]; `lateness_horizon_days` widens it."
+            )
 
 
 @app.command(epilog="Example: `clickstream simulate --events 1_000_000 --days 90 --seed 7`")
@@ -196,12 +239,15 @@ def check_file(
     from clickstream_platform.events import (
         Ledger,
         ingest_files,
+        load_adapters,
         quarantine_summary,
         refresh_events,
     )
     from clickstream_platform.lake import Lake
 
     check_source(source)
+    if source not in load_adapters(settings_of(data).definitions):
+        err().print(f"No adapter is named {source}: the file is read as canonical records.")
     with TemporaryDirectory(prefix="clickstream-") as folder:
         settings = settings_of(data).model_copy(update={"data": Path(folder)})
         with progress_bar() as progress:

@@ -1,5 +1,6 @@
 """Commands that look: sql, status, report and the quarantine."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +19,11 @@ from clickstream_platform.cli.output import (
     write_records,
     write_rows,
 )
+from clickstream_platform.errors import ClickstreamError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
     from clickstream_platform.lake import Lake
+    from clickstream_platform.settings import Settings
 
 Source = Annotated[str | None, typer.Option(help="Of this source alone.")]
 Code = Annotated[str | None, typer.Option(help="That break this rule.")]
@@ -158,6 +161,28 @@ def report(
         typer.launch(written.resolve().as_uri())
 
 
+class UnknownChoiceError(ClickstreamError, LookupError):
+    """Records are asked for by a source or a rule that nothing is known of."""
+
+    def __init__(self, name: str, known: Iterable[str], *, what: str) -> None:
+        names = ", ".join(sorted(known)) or "none yet"
+        super().__init__(
+            f"no {what} is named {name!r}. Known: {names}. `clickstream quarantine list` shows "
+            "what waits."
+        )
+
+
+def _check_choice(settings: "Settings", source: str | None, code: str | None) -> None:
+    """Refuse a source that never delivered and has no adapter, and a rule that is none."""
+    from clickstream_platform.events import Ledger, load_adapters, violation_codes
+
+    sources = {str(row["source"]) for row in Ledger(settings.state).totals()}
+    if source is not None and source not in sources | {*load_adapters(settings.definitions)}:
+        raise UnknownChoiceError(source, sources, what="source")
+    if code is not None and code not in violation_codes():
+        raise UnknownChoiceError(code, violation_codes(), what="rule")
+
+
 @quarantine.command("list", epilog="Example: `clickstream quarantine list --json`")
 def list_quarantine(data: Data = None, as_json: Json = False) -> None:
     """Count waiting records by source, rule and field."""
@@ -185,7 +210,9 @@ def show_quarantine(
     from clickstream_platform.events import quarantine_rows
     from clickstream_platform.lake import Lake
 
-    lake = Lake(settings_of(data).lake_folder)
+    settings = settings_of(data)
+    _check_choice(settings, source, code)
+    lake = Lake(settings.lake_folder)
     rows = quarantine_rows(lake, source=source, code=code, limit=limit)
     if as_json:
         write_records(rows.to_dicts(), as_json=True)
@@ -208,8 +235,10 @@ def replay(
     """Try waiting records again under today's adapters and rules. Twice is as good as once."""
     from clickstream_platform.events import replay_quarantine
 
+    settings = settings_of(data)
+    _check_choice(settings, source, code)
     with progress_bar() as progress:
-        done = replay_quarantine(settings_of(data), source=source, code=code, progress=progress)
+        done = replay_quarantine(settings, source=source, code=code, progress=progress)
     if as_json:
         write_json(done.details)
         return

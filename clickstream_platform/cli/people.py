@@ -52,18 +52,22 @@ def export(
     The request is registered first; the register holds the identifiers sealed, and logs and file
     names only the request's own.
     """
-    from clickstream_platform.privacy import export_subject
+    from clickstream_platform.privacy import Register, export_subject
 
     settings = settings_of(data)
     request_id = _registered(settings, "export", user, visitor, request)
     with progress_bar() as progress:
         progress("exporting", 0, 0)
         file = export_subject(settings, request_id, now=clock())
+    found = Register(settings).get(request_id).rows_found
     if as_json:
-        write_json({"request_id": request_id, "path": str(file)})
+        write_json({"request_id": request_id, "path": str(file), "rows_found": found})
         return
     say(f"Request {request_id} is answered: [bold]{file}[/]")
-    say("It holds personal data: hand it over safely, then delete it.")
+    if found == 0:
+        say("Nothing is held about this person: the answer says so. Is the identifier right?")
+    else:
+        say(f"It holds {found:,} rows of personal data: hand it over safely, then delete it.")
 
 
 @subject.command(

@@ -1,6 +1,7 @@
 """Events: sources, landing, the canonical event, its rules, quarantine and the ledger."""
 
 from clickstream_platform.events.adapters import Adapter, UnknownSourceError, load_adapters
+from clickstream_platform.events.canonical import violation_codes
 from clickstream_platform.events.formats import read_records
 from clickstream_platform.events.judging import Verdict, judge
 from clickstream_platform.events.landing import (
@@ -39,5 +40,6 @@ __all__ = [
     "read_records",
     "refresh_events",
     "replay_quarantine",
+    "violation_codes",
     "wait_until_settled",
 ]

@@ -45,6 +45,15 @@ def row_rules() -> tuple[RowRule, ...]:
     return tuple(RowRule.model_validate(rule) for rule in data["rule"])
 
 
+TOO_LATE = "too_late"
+"""Code of the one thing that is wrong with a record older than the horizon."""
+
+
+def violation_codes() -> frozenset[str]:
+    """Every reason for which a record may wait in quarantine."""
+    return frozenset({rule.code for rule in row_rules()} | {TOO_LATE})
+
+
 def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
     """SQL for the records of one source as typed rows, with the verdict of the rules.
 

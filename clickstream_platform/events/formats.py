@@ -30,6 +30,9 @@ GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 CHUNK_ROWS = 100_000
 
+SEPARATOR = b"\x1f"
+"""A byte that lines of text hardly ever hold."""
+
 COMBINED_LOG = (
     r"^(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+) \[(?P<time>[^\]]+)\] "
     r'"(?:(?P<method>[A-Z]+) (?P<path>\S+)(?: (?P<protocol>[^"]*))?|[^"]*)" '
@@ -149,11 +152,13 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _split(text: bytes) -> pl.DataFrame:
+    if SEPARATOR in text:  # the reader would take what stands behind it for another column
+        return _split_carefully(text)
     try:
         frame = pl.read_csv(
             text,
             has_header=False,
-            separator="\x1f",
+            separator=SEPARATOR.decode(),
             quote_char=None,
             schema={"payload": pl.String},
             truncate_ragged_lines=True,

@@ -33,6 +33,7 @@ from clickstream_platform.identity import is_blocked
 from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
 from clickstream_platform.privacy import (
     Namespace,
+    QueryKeys,
     Suppression,
     Vault,
     scrub_payloads,
@@ -42,10 +43,7 @@ from clickstream_platform.privacy import (
 from clickstream_platform.settings import Settings
 
 ENDINGS = {".ndjson", ".jsonl", ".json", ".csv", ".tsv", ".log", ".txt", ".parquet", ".gz"}
-"""Endings of files that are taken; others lie in landing unharmed and are reported."""
-
-UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp")
-"""Endings that writers give to what is not whole yet."""
+"""Endings of files that are taken. Others, such as `.part`, lie in landing and are reported."""
 
 SETTLE_S = 1.0
 """A file younger than this may still be written to by somebody we cannot see; seconds."""
@@ -74,6 +72,17 @@ class ChangedWhileReadError(ClickstreamError, OSError):
         super().__init__(
             f"{relative}: changed while it was read. Nothing of it was taken; it will be when "
             "its writer is done. Write to a hidden name and rename to avoid the wait."
+        )
+
+
+class FileNameError(ClickstreamError, ValueError):
+    """A file has a name under which no file is taken from landing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path}: files of this name are not taken. A name ends in one of "
+            f"{', '.join(sorted(ENDINGS))} and does not begin with '.' or '_'. Rename the file; "
+            "nothing was copied."
         )
 
 
@@ -129,6 +138,11 @@ def _is_hidden(path: Path, landing: Path) -> bool:
     return any(part.startswith((".", "_")) for part in path.relative_to(landing).parts)
 
 
+def _is_taken(path: Path) -> bool:
+    name = path.name.lower()
+    return path.suffix.lower() in ENDINGS and not name.startswith((".", "_"))
+
+
 def _landed(landing: Path) -> Iterator[LandedFile]:
     if not landing.exists():
         return
@@ -137,9 +151,7 @@ def _landed(landing: Path) -> Iterator[LandedFile]:
         for name in names:
             path = Path(folder, name)
             relative = str(path.relative_to(landing))
-            if name.startswith((".", "_")) or "/" not in relative:
-                continue
-            if path.suffix.lower() not in ENDINGS or name.lower().endswith(UNFINISHED):
+            if "/" not in relative or not _is_taken(path):
                 continue
             try:
                 look = path.stat()
@@ -316,12 +328,19 @@ class Door:
 
     vault: Vault
     suppression: Suppression
+    query_keys: QueryKeys = "detect"
+    allowed_query_keys: tuple[str, ...] = ()
 
 
 def open_door(settings: Settings) -> Door:
-    """The vault and the suppression list of a data folder."""
+    """The vault, the suppression list and the minimisation of a data folder."""
     folder = settings.state / "vault"
-    return Door(vault=Vault(folder), suppression=Suppression(folder))
+    return Door(
+        vault=Vault(folder),
+        suppression=Suppression(folder),
+        query_keys=settings.privacy.query_keys,
+        allowed_query_keys=settings.privacy.allowed_query_keys,
+    )
 
 
 def _raw_events(
@@ -393,14 +412,19 @@ def minimised(
     unread = frame.filter(pl.col("read_error").is_not_null())
     sound = frame.filter(pl.col("read_error").is_null()) if unread.height else frame
     sound = _replaced(connection, sound, adapter, pairs)
-    sound = sound.with_columns(payload=scrub_payloads(sound["payload"]))
+    scrubbed = scrub_payloads(
+        sound["payload"], query_keys=door.query_keys, allowed=door.allowed_query_keys
+    )
+    sound = sound.with_columns(payload=scrubbed)
     columns = ("ordinal", "visitor_id", "user_id", "payload", "read_error")
     if unread.is_empty():
         return sound.select(columns)
     leaves = {path.rsplit(".", 1)[-1] for path in adapter.paths(*IDENTIFYING)}
     nobody = pl.lit(None, pl.String)
     unread = unread.with_columns(
-        payload=_unreadable(unread["payload"], sorted(leaves)), visitor_id=nobody, user_id=nobody
+        payload=_unreadable(unread["payload"], sorted(leaves), door),
+        visitor_id=nobody,
+        user_id=nobody,
     )
     return pl.concat([sound.select(columns), unread.select(columns)]).sort("ordinal")
 
@@ -537,7 +561,7 @@ def _object(path: str, value: str) -> str:
     return value
 
 
-def _unreadable(texts: pl.Series, leaves: Iterable[str]) -> pl.Series:
+def _unreadable(texts: pl.Series, leaves: Iterable[str], door: Door) -> pl.Series:
     """Wrap what could not be read as JSON, without what may identify somebody.
 
     Nothing can be looked up in a text that cannot be read, so everything goes that stands where
@@ -550,7 +574,7 @@ def _unreadable(texts: pl.Series, leaves: Iterable[str]) -> pl.Series:
         .str.replace_all(r"\b(?:[0-9a-fA-F]{8}-[0-9a-fA-F-]{4,27}|[0-9a-fA-F]{16,})\b", "[id]")
         .str.replace_all(r"\d{6,}", "[number]")
     )
-    scrubbed = scrub_texts(masked)
+    scrubbed = scrub_texts(masked, query_keys=door.query_keys, allowed=door.allowed_query_keys)
     return (
         pl.DataFrame({"unreadable": scrubbed})
         .select(pl.struct("unreadable").struct.json_encode())
@@ -570,10 +594,13 @@ def ingest_files(
 
     Raises:
         FileNotFoundError: One of the paths is no file; nothing was copied.
+        FileNameError: One of them has a name that landing does not take; nothing was copied.
     """
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "is no file", str(path))
+        if not _is_taken(path):
+            raise FileNameError(path)
     folder = settings.landing / source
     folder.mkdir(parents=True, exist_ok=True)
     landed = []

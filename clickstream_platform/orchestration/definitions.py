@@ -6,6 +6,7 @@ from clickstream_platform.orchestration.assets import all_assets, all_contract_c
 from clickstream_platform.orchestration.jobs import (
     daily_close,
     ingest_tick,
+    leak_scan,
     replay_quarantine_job,
     subject_erase,
     subject_export,
@@ -24,6 +25,7 @@ definitions = dg.Definitions(
         subject_export,
         subject_erase,
         replay_quarantine_job,
+        leak_scan,
         watch,
         retention,
     ],

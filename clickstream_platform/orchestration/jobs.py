@@ -144,6 +144,31 @@ def erase_subject_data(
     tick(context, platform, REQUESTS)
 
 
+class LeakScan(dg.Config):
+    """What to do about personal values that are stored."""
+
+    mend: bool = Field(
+        default=False, description="Mask what is found; the tables' past is removed too."
+    )
+
+
+@dg.op(out=dg.Out(dg.Nothing), pool=EVENTS.pool)
+def scan_stored_texts(context: dg.OpExecutionContext, config: LeakScan, platform: Platform) -> None:
+    """Look for personal values in every stored text; count them, and mask them if asked to."""
+    from clickstream_platform.privacy import mend_leaks, scan_leaks
+
+    settings = platform.settings()
+    found = mend_leaks(settings).found if config.mend else scan_leaks(settings)
+    for leak in found.iter_rows(named=True):
+        context.log.warning("%(table)s.%(column)s: %(rows)d rows hold: %(kind)s", leak)
+    if found.height and not config.mend:
+        message = (
+            f"Personal values are stored in {found.height} columns and kinds; the log counts them. "
+            "Launch this job again with mend: true, or run `clickstream privacy scan --mend`."
+        )
+        raise dg.Failure(message, allow_retries=False)
+
+
 @dg.op(out=dg.Out(dg.Nothing), pool=EVENTS.pool)
 def replay_waiting_records(
     context: dg.OpExecutionContext, config: Replay, platform: Platform
@@ -175,6 +200,19 @@ def subject_export() -> None:
 def subject_erase() -> None:
     """Erase, mirror the register, then every stage after events."""
     after = erase_subject_data()
+    for op in STAGE_OPS[2:]:
+        after = op(after)
+
+
+@dg.job(
+    description="Look for personal values in every stored text; with mend: true, mask them and "
+    "bring the tables after them up to date. Fails where something is found and not mended.",
+    tags=ALL_STAGES,
+    executor_def=dg.in_process_executor,
+)
+def leak_scan() -> None:
+    """Scan, then every stage after events."""
+    after = scan_stored_texts()
     for op in STAGE_OPS[2:]:
         after = op(after)
 

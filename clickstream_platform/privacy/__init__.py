@@ -21,6 +21,7 @@ from clickstream_platform.privacy.keys import (
     KeyUnavailableError,
     SealedDataError,
 )
+from clickstream_platform.privacy.leaks import Mended, mend_leaks, scan_leaks
 from clickstream_platform.privacy.minimisation import (
     QueryKeys,
     find_personal,
@@ -50,6 +51,7 @@ __all__ = [
     "ErasesPeople",
     "KeyUnavailableError",
     "Keys",
+    "Mended",
     "Namespace",
     "QueryKeys",
     "Register",
@@ -70,10 +72,12 @@ __all__ = [
     "export_subject",
     "find_personal",
     "is_signed",
+    "mend_leaks",
     "public_key",
     "read_certificate",
     "register_request",
     "replace_file",
+    "scan_leaks",
     "scan_residue",
     "scrub_payloads",
     "scrub_texts",

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clickstream_platform.cli.app import app, load_commands
+from clickstream_platform.cli.look import UnknownChoiceError
 from clickstream_platform.cli.pages import page
 from clickstream_platform.events import Ledger
 from clickstream_platform.events.ledger import Batch
@@ -109,6 +110,31 @@ def test_simulating_once_leaves_what_is_there(data: Path) -> None:
     assert files == {file.name: file.read_bytes() for file in (data / "landing" / "demo").iterdir()}
 
 
+def test_file_that_cannot_be_read_is_refused_with_its_reason(tmp_path: Path, data: Path) -> None:
+    file = tmp_path / "visits.parquet"
+    file.write_bytes(b"PAR1 and nothing more")
+    done = run("ingest", str(file), "--source", "web_shop", "--data", str(data))
+    assert done.returncode == 2
+    assert re.search(r"1 files were refused: visits\.parquet: is no Parquet .* ingest", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_file_of_another_name_is_refused_before_it_is_copied(visits: Path, data: Path) -> None:
+    file = visits.rename(visits.with_suffix(".docx"))
+    done = run("ingest", str(file), "--source", "web_shop", "--data", str(data))
+    assert done.returncode == 2
+    assert re.search(r"visits\.docx: files of this name are not taken\. .*Rename", done.stderr)
+    assert not (data / "landing").exists()
+
+
+def test_ingest_says_what_to_do_about_records_that_wait(visits: Path, data: Path) -> None:
+    text = clickstream("ingest", str(visits), "--source", "web_shop", data=data)
+    assert "clickstream quarantine show --source web_shop" in text
+    assert "Too late" not in text
+    (data / "clickstream.toml").write_text("lateness_horizon_days = 1\n")
+    assert "live = false" in clickstream("ingest", str(visits), "--source", "again", data=data)
+
+
 # -- Looking ---------------------------------------------------------------------------------------
 
 
@@ -172,6 +198,21 @@ def test_quarantine_shows_why_each_record_waits(visits: Path, data: Path) -> Non
     )
 
 
+@pytest.mark.parametrize("command", ["show", "replay"])
+@pytest.mark.parametrize(
+    ("choice", "name", "known"),
+    [("source", "web_ship", "web_shop"), ("code", "event_nam_missing", "record_unreadable")],
+)
+def test_quarantine_knows_no_such_source_or_rule(  # noqa: PLR0913, PLR0917 - two fixtures, four words
+    visits: Path, data: Path, command: str, choice: str, name: str, known: str
+) -> None:
+    clickstream("ingest", str(visits), "--source", "web_shop", data=data)
+    words = ["quarantine", command, f"--{choice}", name, "--data", str(data)]
+    error = CliRunner().invoke(app, words).exception
+    assert isinstance(error, UnknownChoiceError)
+    assert re.search(rf"is named '{name}'\. Known: .*{known}", str(error))
+
+
 def test_sources_are_listed_and_shown(data: Path) -> None:
     names = [row["source"] for row in rows_of("sources", "list", data=data)]
     assert {"canonical", "snowplow", "segment"} <= set(names)
@@ -184,6 +225,11 @@ def test_adapter_is_tried_on_a_file_and_nothing_is_kept(visits: Path, data: Path
     assert len(found["reasons"]) >= 1
     assert found["events"][0]["event_name"] == "page_view"
     assert [path.name for path in data.iterdir()] == ["clickstream.toml"]
+
+
+def test_trying_a_source_without_an_adapter_says_so(visits: Path, data: Path) -> None:
+    words = ["sources", "check", str(visits), "--source", "tills", "--data", str(data)]
+    assert "No adapter is named tills" in CliRunner().invoke(app, words).stderr
 
 
 # -- Taking care -----------------------------------------------------------------------------------
@@ -202,6 +248,28 @@ def test_doctor_names_the_file_of_a_broken_setting(data: Path) -> None:
     (data / "clickstream.toml").write_text('time_zone = "Mars/Olympus"\n')
     text = clickstream("doctor", data=data, code=1)
     assert re.search(r"fail  settings: .*clickstream\.toml: time_zone: .*not a time zone", text)
+
+
+def test_mistake_in_the_environment_is_sought_there(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKSTREAM_SESSIONS__TIMEOUT_MINUTES", "soon")
+    text = clickstream("doctor", data=data, code=1)
+    assert "environment: sessions.timeout_minutes: " in text
+    assert "Unset or mend CLICKSTREAM_SESSIONS__TIMEOUT_MINUTES." in text
+
+
+def test_folder_of_definitions_lies_in_the_data_folder_and_must_exist(data: Path) -> None:
+    (data / "clickstream.toml").write_text('definitions = "mine"\n')
+    assert re.search(
+        r"definitions: .*/data/mine is no folder", clickstream("doctor", data=data, code=1)
+    )
+    (data / "mine" / "sources").mkdir(parents=True)
+    till = '[fields]\nevent_name = "kind"\noccurred_at = "at"\n'
+    (data / "mine" / "sources" / "till.toml").write_text(
+        f'description = "Tills"\nformat = "csv"\n{till}'
+    )
+    assert "till" in [row["source"] for row in rows_of("sources", "list", data=data)]
 
 
 def test_doctor_sees_keys_that_others_can_read(visits: Path, data: Path) -> None:
@@ -227,6 +295,31 @@ def test_error_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("Error: Only one SELECT is answered")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["report", "--path", "/proc/report.html"], id="folder that takes no file"),
+        pytest.param(["ingest", "absent.ndjson", "--source", "web"], id="absent file"),
+        pytest.param(["ingest", ".", "--source", "web"], id="folder for a file"),
+        pytest.param(["sources", "show", "absent"], id="unknown source"),
+        pytest.param(["subject", "export", "--request", "req_0"], id="unknown request"),
+        pytest.param(["subject", "erase", "--request", "req_0", "--yes"], id="unknown erasure"),
+        pytest.param(["subject", "approve", "req_0"], id="unknown approval"),
+        pytest.param(["sql", "SELECT chanel FROM sessions"], id="unknown column"),
+        pytest.param(["simulate", "--days", "4000"], id="too many days"),
+        pytest.param(["report", "--days", "0"], id="no days"),
+        pytest.param(["materialise"], id="unknown command"),
+    ],
+)
+def test_wrong_words_are_answered_with_code_2_and_no_traceback(
+    tmp_path: Path, words: list[str]
+) -> None:
+    done = run("--data", str(tmp_path), *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -50,23 +50,35 @@ def scrub_urls(
     return _scrubbed(urls, scrubber, lambda rows: [scrubber.text(row).text for row in rows])
 
 
-def scrub_texts(texts: pl.Series) -> pl.Series:
-    """Mask what is personal in free texts, such as page titles and search terms; null stays."""
-    scrubber = Scrubber()
+def scrub_texts(
+    texts: pl.Series, *, query_keys: QueryKeys = "detect", allowed: Collection[str] = ()
+) -> pl.Series:
+    """Mask what is personal in free texts, such as page titles and search terms; null stays.
+
+    Args:
+        texts: Texts; URLs within them are scrubbed by the rules of `scrub_urls`.
+        query_keys: See `scrub_urls`.
+        allowed: See `scrub_urls`.
+    """
+    scrubber = Scrubber(query_keys=query_keys, allowed=allowed)
     return _scrubbed(texts, scrubber, lambda rows: [scrubber.text(row).text for row in rows])
 
 
-def find_personal(texts: pl.Series) -> pl.DataFrame:
+def find_personal(
+    texts: pl.Series, *, query_keys: QueryKeys = "detect", allowed: Collection[str] = ()
+) -> pl.DataFrame:
     """List which rows hold which kinds of personal values; the values are not told.
 
     Args:
         texts: Texts, URLs or records.
+        query_keys: See `scrub_urls`. A query key that ``allow`` would drop is of kind ``query``.
+        allowed: See `scrub_urls`.
 
     Returns:
         ``row`` (position in ``texts``, from 0), ``kind``. Grain: row, kind; ordered by both.
     """
-    scrubber = Scrubber()
-    rows = suspicious_rows(texts)
+    scrubber = Scrubber(query_keys=query_keys, allowed=allowed)
+    rows = _rows_to_look_at(texts, scrubber)
     kinds = [sorted(scrubber.payload(text).kinds) for text in texts.gather(rows)]
     return (
         pl.DataFrame({"row": rows, "kind": pl.Series(kinds, dtype=pl.List(pl.String))})
@@ -92,14 +104,20 @@ def _scrubbed(
     """Scrub the suspicious rows, each distinct text once; the others stay where they are."""
     if texts.dtype == pl.Null or texts.is_empty():
         return texts
-    rows = suspicious_rows(texts)
-    if not scrubber.keeps_all_keys:
-        rows = texts.str.contains(r"[?#=]|%3[dD]").arg_true().append(rows).unique().sort()
+    rows = _rows_to_look_at(texts, scrubber)
     if rows.is_empty():
         return texts
     suspects = texts.gather(rows)
     distinct = suspects.unique()
     return texts.clone().scatter(rows, _mapped(suspects, distinct.to_list(), scrub(distinct)))
+
+
+def _rows_to_look_at(texts: pl.Series, scrubber: Scrubber) -> pl.Series:
+    """Positions of texts that may have to change, in order."""
+    rows = suspicious_rows(texts)
+    if scrubber.keeps_all_keys:
+        return rows
+    return texts.str.contains(r"[?#=]|%3[dD]").arg_true().append(rows).unique().sort()
 
 
 def _scrubbed_records(records: pl.Series, scrubber: Scrubber) -> list[str]:
