@@ -36,7 +36,8 @@ class Changes(NamedTuple):
     version: int
     """Newest version, to be noted as consumed."""
     added: list[str]
-    """Data files that were added: all new rows, and rows rewritten beside deleted ones."""
+    """Data files that were added and are not rewritten since: all new rows, and rows rewritten
+    beside deleted ones."""
     removed: list[str]
     """Data files that were taken out; they exist until the next vacuum."""
     dates: list[date]
@@ -145,8 +146,8 @@ class Lake:
                 (added if "add" in action else removed).add(str(self.path(table) / path))
                 if found := _DATE_PART.search(path):
                     dates.add(date.fromisoformat(found[1]))
-        removed -= added
-        added -= {file for file in added if not Path(file).exists()} & removed
+        # What came and went in between nobody who follows has seen; its rows would count twice.
+        added, removed = added - removed, removed - added
         if any(not Path(file).exists() for file in added):
             return None
         return Changes(newest, sorted(added), sorted(removed), sorted(dates))
