@@ -163,8 +163,11 @@ def match_records(
         prior = _prior(linker)
         if not LEAST_PRIOR < prior < 1 - LEAST_PRIOR:
             raise TooFewRecordsError(records.height)
-        for columns in rules.training:
-            training.estimate_parameters_using_expectation_maximisation(block_on(*columns))
+        try:
+            for columns in rules.training:
+                training.estimate_parameters_using_expectation_maximisation(block_on(*columns))
+        except ValueError:  # a level that no pair of the block has
+            raise TooFewRecordsError(records.height) from None
         prior = _prior(linker)
         everything = linker.inference.predict().as_duckdbpyrelation()
         found = pl.DataFrame(pl.from_arrow(everything.to_arrow_table()))

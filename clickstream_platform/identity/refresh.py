@@ -255,7 +255,7 @@ class _Run:
         self._table(
             "walls",
             "SELECT DISTINCT identifier_key AS key FROM identity_conflicts "
-            "WHERE reason IN ('shared', 'storm') AND identifier_key NOT IN (FROM touched)",
+            "WHERE reason IN ('shared', 'storm')",
         )
         self._table(
             "pairs",

@@ -173,6 +173,25 @@ def test_only_people_who_are_concerned_are_looked_at(lake: Lake, settings: Setti
     equals_full(lake, settings)
 
 
+def test_shared_identifiers_beyond_a_shared_one_stay_as_they_are(
+    lake: Lake, settings: Settings, tmp_path: Path
+) -> None:
+    # u9 is shared (4 visitors of 3) before v meets it; v is shared once it meets u1 as well. Then
+    # u1 changes: v is at the rim, u9 beyond it, and few of its links are looked at.
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "identifiers.toml").write_text(RULES)
+    strict = settings.model_copy(update={"definitions": tmp_path})
+    add(lake, [event(f"w{i}", f"w{i}", "u9", 5 * i) for i in range(4)])
+    add(lake, [event("v9", "v", "u9", 50), event("v1", "v", "u1", 60)])
+    refresh_identity(lake, strict)
+    add(lake, [event("x", "x", "u1", 70)])
+    done = refresh_identity(lake, strict)
+    assert done.details["identifiers_affected"] == 3, "x, u1 and v; not u9 and its visitors"
+    row = lake.scan("identity_merges").filter(pl.col("evidence_event_id") == "v9").collect()
+    assert row["undone_at"].item() == NOON + 51 * HOUR, "never held: u9 was shared already"
+    equals_full(lake, strict)
+
+
 def test_nothing_new_writes_nothing(household: Lake, settings: Settings) -> None:
     versions = {name: household.version(name) for name in MADE}
     refresh_identity(household, settings)
