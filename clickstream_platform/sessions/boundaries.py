@@ -172,13 +172,14 @@ def _cut_long_stretches(stretches: ir.Table, policy: SessionPolicy, most_cuts: i
     """
     longest, most = policy.max_duration_us, policy.max_events
     of_stretch = ibis.window(group_by=list(_STRETCH))
-    in_stretch = ibis.window(group_by=list(_STRETCH), order_by=list(IN_TIME))
+    so_far = ibis.cumulative_window(group_by=list(_STRETCH), order_by=list(IN_TIME))
     measured = stretches.mutate(
-        number=ibis.row_number().over(in_stretch).cast("int64"),
+        # Counted, because Spark numbers rows in 32 bits while Ibis takes them for 64.
+        number=_.event_key.count().over(so_far),
         last_us=_.occurred_us.min().over(of_stretch),
         end_us=_.occurred_us.max().over(of_stretch),
         size=_.event_key.count().over(of_stretch),
-        start_number=ibis.literal(0).cast("int64"),
+        start_number=ibis.literal(1).cast("int64"),
         limit_reason=ibis.null("string"),
     )
     is_long = _.end_us - _.last_us > longest
