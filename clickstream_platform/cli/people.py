@@ -8,7 +8,7 @@ import typer
 
 from clickstream_platform.cli.app import Data, Json, clock, settings_of, subject
 from clickstream_platform.cli.output import progress_bar, say, write_json, write_records
-from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.errors import ClickstreamError, ParameterError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
     from clickstream_platform.settings import Settings
@@ -86,6 +86,7 @@ def erase(
     What remains is a certificate without anything of the person. A run that was stopped goes on
     with `--request`.
     """
+    from clickstream_platform.connectors import crm_eraser
     from clickstream_platform.privacy import erase_subject
 
     settings = settings_of(data)
@@ -94,7 +95,11 @@ def erase(
     request_id = _registered(settings, "erase", user, visitor, request)
     with progress_bar() as progress:
         certificate = erase_subject(
-            settings, request_id, now=clock(), progress=lambda what: progress(what, 0, 0)
+            settings,
+            request_id,
+            now=clock(),
+            destination=crm_eraser(settings),
+            progress=lambda what: progress(what, 0, 0),
         )
     path = settings.state / "certificates" / f"{request_id}.json"
     if as_json:
@@ -113,6 +118,36 @@ def erase(
     )
     say(f"Certificate: [bold]{path.with_suffix('.txt')}[/] (signed: {path.name})")
     say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")
+
+
+@subject.command(
+    "register", epilog="Example: `clickstream subject register erase --user -` asks for the id"
+)
+def register(
+    request_type: Annotated[str, typer.Argument(help="export or erase.")],
+    user: User = None,
+    visitor: Visitor = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Register a request without working on it, such as for a job that is launched in the UI.
+
+    What it prints is opaque: it may stand in a run's configuration, a person's identifier may not.
+    """
+    if request_type not in {"export", "erase"}:
+        name = "request_type"
+        raise ParameterError(name, request_type, "is export or erase", instead="export")
+    if not (user or visitor):
+        raise WhoError
+    request_id = _registered(settings_of(data), request_type, user, visitor, None)
+    if as_json:
+        write_json({"request_id": request_id})
+        return
+    say(f"Request [bold]{request_id}[/] is registered.")
+    say(
+        f"Next: [bold]clickstream subject {request_type} --request {request_id}[/], or the job "
+        f"subject_{request_type} in the Dagster UI with that identifier."
+    )
 
 
 @subject.command("list", epilog="Example: `clickstream subject list --json`")

@@ -22,6 +22,7 @@ FRAME = b'{"_crc":"%08x",%b'
 """How a line begins: the checksum of everything that follows the comma."""
 
 _FRAME_BYTES = len(FRAME % (0, b""))
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -33,6 +34,12 @@ class Prepared(NamedTuple):
     """JSON members that are not scrubbed, with a comma behind each."""
     rest: str
     """JSON object of all the others."""
+
+    @property
+    def holds_nul(self) -> bool:
+        """Whether a text holds NUL, which not every engine can store; JSON bodies hold none."""
+        encoded = self.identifiers.decode() + self.rest
+        return "\\u0000" in encoded and _NUL.search(encoded) is not None
 
     @property
     def size(self) -> int:

@@ -58,6 +58,8 @@ def admitted(
             line = prepared(record)
             if line.size + _FRAME_BYTES > MAX_EVENT_BYTES:
                 reason = "event_too_large"
+            elif line.holds_nul:
+                reason = "event_invalid"
             else:
                 taken.append(line)
                 kept.append(record)

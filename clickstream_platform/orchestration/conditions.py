@@ -6,6 +6,7 @@ brings everything up to date, and tells of parents before children).
 """
 
 import os
+from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -61,7 +62,9 @@ class LakeIsBehind(dg.AutomationCondition[dg.AssetKey]):
     ) -> dg.AutomationResult[dg.AssetKey]:
         """Say so for all candidates or for none: versions are of tables, not of partitions."""
         view = context.asset_graph_view
-        waits = context.candidate_subset.is_empty or is_busy(view.instance)
+        waits = context.candidate_subset.is_empty or is_busy(
+            view.instance, since=context.evaluation_time
+        )
         asked = not waits and is_due(context.key.to_user_string(), load_settings())
         found = context.candidate_subset if asked else view.get_empty_subset(key=context.key)
         return dg.AutomationResult(context, true_subset=found)
@@ -71,14 +74,17 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
     """Ask for a table when one before it changed and the lake says that it is behind.
 
     ``eager()`` would ignore what is late, and ``since_last_handled()`` lose an update that comes
-    in the moment of a completion; see the look-back window and what resets this one.
+    in the moment of a completion. Dagster compares the times of an update and of a request in the
+    same evaluation only where no "and" or "or" lies between them and ``since``: hence one
+    condition for updates, reset by one for requests, and another for what is asked for together.
     """
     condition = dg.AutomationCondition
-    changed = condition.any_deps_updated().ignore(dg.AssetSelection.assets("identity_map"))
-    handled = condition.newly_requested() | condition.initial_evaluation()
+    stitched = dg.AssetSelection.assets("identity_map")
+    changed = condition.any_deps_match(condition.newly_updated()).ignore(stitched)
+    together = condition.any_deps_match(condition.will_be_requested()).ignore(stitched)
     return (
         condition.in_latest_time_window(LOOK_BACK)
-        & changed.since(handled)
+        & (changed.since(condition.newly_requested()) | together)
         & ~condition.any_deps_in_progress()
         & ~condition.in_progress()
         & LakeIsBehind()
@@ -109,10 +115,15 @@ def when_changed(cron: str) -> dg.AutomationCondition[dg.AssetKey]:
     ).with_label("changed, by the clock")
 
 
-def is_busy(instance: dg.DagsterInstance) -> bool:
-    """Whether a run that brings everything up to date is waiting or at work."""
-    busy = dg.RunsFilter(tags=ALL_STAGES, statuses=BUSY)
-    return bool(instance.get_run_records(busy, limit=1))
+def is_busy(instance: dg.DagsterInstance, *, since: datetime) -> bool:
+    """Whether a run that brings everything up to date is waiting or at work, or was just now.
+
+    An evaluation knows what Dagster was told until it began. A tick that ends while it goes on
+    had told of some tables by then and of others not, which looks like being behind.
+    """
+    at_work = dg.RunsFilter(tags=ALL_STAGES, statuses=BUSY)
+    ended = dg.RunsFilter(tags=ALL_STAGES, updated_after=since)
+    return any(instance.get_run_records(chosen, limit=1) for chosen in (at_work, ended))
 
 
 def is_due(table: str, settings: Settings) -> bool:

@@ -136,11 +136,18 @@ def export_subject_data(
 def erase_subject_data(
     context: dg.OpExecutionContext, config: SubjectRequest, platform: Platform
 ) -> None:
-    """Suppress the person, then erase them from every store."""
+    """Suppress the person, then erase them from every store, and tell the CRM to."""
+    from clickstream_platform.connectors import crm_eraser
     from clickstream_platform.privacy import erase_subject
 
+    settings = platform.settings()
     with refusals():
-        erase_subject(platform.settings(), opaque(config.request_id), now=datetime.now(UTC))
+        erase_subject(
+            settings,
+            opaque(config.request_id),
+            now=datetime.now(UTC),
+            destination=crm_eraser(settings),
+        )
     tick(context, platform, REQUESTS)
 
 

@@ -273,7 +273,7 @@ def _segment(work: Work) -> "Iterator[Refreshed]":
 
 def _sync(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.activation import sync_crm
-    from clickstream_platform.connectors import Outbox
+    from clickstream_platform.connectors import crm_destination
     from clickstream_platform.privacy import Suppression, Vault
 
     folder = work.settings.state / "vault"
@@ -282,7 +282,7 @@ def _sync(work: Work) -> "Iterator[Refreshed]":
         work.settings,
         vault=Vault(folder),
         suppression=Suppression(folder),
-        destination=Outbox(work.settings.outbox, id_property=work.settings.crm.id_property),
+        destination=crm_destination(work.settings),
         now=work.now,
     )
 

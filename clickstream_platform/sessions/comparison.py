@@ -82,7 +82,7 @@ def compare_policies(
         channels=_channels(named, first),
         cuts=named.group_by("policy", "cut_reason", maintain_order=True)
         .agg(pl.col("sessions").sum())
-        .sort("policy", "sessions", descending=[False, True]),
+        .sort("policy", "sessions", "cut_reason", descending=[False, True, False]),
     )
 
 

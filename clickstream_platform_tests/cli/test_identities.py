@@ -7,6 +7,7 @@ import pytest
 
 from clickstream_platform.identity import refresh_identity
 from clickstream_platform.lake import Lake
+from clickstream_platform.sessions import refresh_sessions
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.cli.test_commands import clickstream, rows_of
 from clickstream_platform_tests.privacy.household import (
@@ -31,6 +32,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
+def follow(settings: Settings) -> None:
+    """Bring people and their sessions up to date."""
+    lake = Lake(settings.lake_folder)
+    refresh_identity(lake, settings)
+    refresh_sessions(lake, settings)
+
+
 def person_of_phone(settings: Settings) -> set[str]:
     phone = token(settings, "visitor", ANN_PHONE)
     sessions = Lake(settings.lake_folder).scan("sessions").collect()
@@ -48,7 +56,7 @@ def test_shown_split_and_restored(home: Settings) -> None:
 
     words = ("--visitor", ANN_PHONE, "--reason", "sold to ann@example.com", "--actor", "care")
     decided = json.loads(clickstream("identity", "split", *words, "--json", data=home.data))
-    materialize(home)
+    follow(home)
     assert person_of_phone(home) == {ann, phone}, "what was hers while signed in stays hers"
     listed = rows_of("identity", "decisions", data=home.data)
     assert [(row["kind"], row["actor"], row["stands"]) for row in listed] == [
@@ -58,7 +66,7 @@ def test_shown_split_and_restored(home: Settings) -> None:
 
     again = (decided["decision_id"], "--reason", "still hers")
     clickstream("identity", "restore", *again, data=home.data)
-    materialize(home)
+    follow(home)
     assert person_of_phone(home) == {ann}
 
 

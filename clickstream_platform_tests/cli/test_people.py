@@ -1,6 +1,7 @@
 """Subject requests by command: registered first, answered, and the person is gone."""
 
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from clickstream_platform.cli.app import app, load_commands
 from clickstream_platform.cli.people import WhoError
+from clickstream_platform.errors import ClickstreamError
 
 load_commands()
 
@@ -68,6 +70,31 @@ def test_erased_person_is_gone_and_stays_gone(data: Path, tmp_path: Path) -> Non
     assert users_with_events(data) == 1
     clickstream("ingest", str(tmp_path / "visits.ndjson"), "--source", "again", data=data)
     assert users_with_events(data) == 1
+
+
+def test_request_can_be_registered_for_later(data: Path) -> None:
+    typed = "ann@example.com\n"
+    done = clickstream("subject", "register", "export", "--user", "-", data=data, typed=typed)
+    (listed,) = clickstream("subject", "list", data=data)
+    assert (listed["request_id"], listed["type"]) == (done["request_id"], "export")
+    assert listed["completed"] is None
+    answer = clickstream("subject", "export", "--request", done["request_id"], data=data)
+    assert Path(answer["path"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        pytest.param(["forget", "--user", "1"], r"request_type is export or erase", id="type"),
+        pytest.param(["erase"], r"needs a person", id="nobody"),
+    ],
+)
+def test_request_that_cannot_be_registered_says_why(
+    data: Path, words: list[str], message: str
+) -> None:
+    result = CliRunner().invoke(app, ["subject", "register", *words, "--data", str(data)])
+    assert isinstance(result.exception, ClickstreamError)
+    assert re.search(message, str(result.exception))
 
 
 def test_erasure_asks_first_and_no_means_no(data: Path) -> None:

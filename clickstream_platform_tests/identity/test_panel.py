@@ -20,9 +20,9 @@ from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import load_file
 
 RULES = MatchRules(
-    threshold=0.51,
+    threshold=0.95,
     blocking=(("everybody",),),
-    sure=(("main_host", "second_host", "main_hour"),),
+    sure=(("main_host", "main_hour"),),
     recall_of_sure=0.1,
     training=(("device_type",), ("main_hour",)),
     comparisons=(
@@ -65,17 +65,19 @@ def test_without_logins_few_are_found_and_none_wrongly(panel: Settings) -> None:
         record_id="visitor_id", device=pl.col("properties").str.json_path_match("$.device")
     ).unique("record_id")
     records = records.join(device, on="record_id").with_columns(
-        everybody=pl.lit("x"), device_type="device", second_host=pl.col("hosts").list.last()
+        everybody=pl.lit("x"), device_type="device"
     )
     pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
-    pairs = match_records(records, RULES).pairs
-    score = score_matches(pairs_of(cluster_matches(pairs, {})), truth)
-    sure = pairs.filter(pl.col("match_probability") >= 0.95).height
-    print(f"panel: precision {score.precision:.3f}, recall {score.recall:.3f}, sure {sure}")  # noqa: T201 - the report
+    loose = match_records(records, RULES, least=0.51).pairs
+    sure = loose.filter(pl.col("match_probability") >= RULES.threshold)
+    score = score_matches(pairs_of(cluster_matches(sure, {})), truth)
+    guess = score_matches(pairs_of(cluster_matches(loose, {})), truth)
+    for name, it in (("0.95", score), ("0.51", guess)):
+        print(f"panel at {name}: precision {it.precision:.3f}, recall {it.recall:.3f}")  # noqa: T201 - the report
     assert (records.height, score.true_pairs) == (43, 174)
     assert score.precision >= 0.95
-    assert 0.03 <= score.recall <= 0.3, "sites and hours alone do not tell who somebody is"
-    assert sure <= 5, "nothing is certain enough to be called a match by the shipped threshold"
+    assert 0.05 <= score.recall <= 0.3, "sites and hours alone do not tell who somebody is"
+    assert guess.precision < 0.6, "which is why the threshold is where it is"
 
 
 def test_nobody_agreed_so_nobody_is_matched(panel: Settings) -> None:

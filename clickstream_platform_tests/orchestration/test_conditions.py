@@ -8,7 +8,12 @@ import polars as pl
 import pytest
 
 from clickstream_platform.lake import Lake, polars_schema
-from clickstream_platform.orchestration.conditions import ALL_STAGES, behind_tables, parents
+from clickstream_platform.orchestration.conditions import (
+    ALL_STAGES,
+    behind_tables,
+    is_busy,
+    parents,
+)
 from clickstream_platform.orchestration.definitions import definitions
 from clickstream_platform.orchestration.jobs import TICK
 from clickstream_platform.orchestration.partitions import day_key, hour_key
@@ -103,20 +108,31 @@ def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
     assert world.asked() == IDENTITY
     world.refresh("identity_map")
-    today = {day_key(NOW.date())}
-    assert world.asked() == dict.fromkeys(
-        ("session_events", "sessionless_events", *DERIVED[1:]), today
-    )
+    today: set[str | None] = {day_key(NOW.date())}
+    dated = ("session_events", "sessionless_events", *DERIVED[1:])
+    assert world.asked() == dict.fromkeys(dated, today)
     for table in DERIVED[1:]:
         world.refresh(table)
-    assert world.asked() == {"engagement_scores": {None}}
-    world.refresh("engagement_scores")
-    assert world.asked().keys() == {"segment_members", "segments"}
-    world.refresh("segment_members")
-    world.refresh("segments")
-    assert world.asked() == {"crm_syncs": {None}}
-    world.refresh("crm_syncs")
+    # The rest has no dates: one run asks for all of it, in order.
+    last = ("engagement_scores", "segment_members", "segments", "crm_syncs")
+    assert world.asked() == {table: {None} for table in last}
+    for table in last:
+        world.refresh(table)
     assert world.asked() == {}
+
+
+def test_tick_that_ends_while_automation_looks_is_not_taken_for_being_behind(
+    world: World,
+) -> None:
+    # The evaluation sees what was told when it began, and the run as it is when it is asked for.
+    run = world.instance.create_run_for_job(
+        definitions.resolve_job_def(TICK), tags=ALL_STAGES, status=dg.DagsterRunStatus.STARTED
+    )
+    began = datetime.now(UTC)
+    assert is_busy(world.instance, since=began)
+    world.instance.report_run_failed(run)
+    assert is_busy(world.instance, since=began)
+    assert not is_busy(world.instance, since=datetime.now(UTC))
 
 
 def test_what_was_asked_for_is_not_asked_for_again(world: World) -> None:

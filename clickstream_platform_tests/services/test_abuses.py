@@ -305,12 +305,14 @@ VALUES = st.recursive(
 
 
 @given(value=VALUES, layout=st.sampled_from([{}, {"ensure_ascii": False}, {"indent": 1}]))
+@hypothesis_settings(deadline=None)
 def test_06_whatever_standard_json_writes_is_read(value: object, layout: dict[str, Any]) -> None:
     body = json.dumps(value, **layout)
     assert strict_json(body.encode()) == value
 
 
 @given(st.dictionaries(st.text('ab":\\ ', max_size=3), st.text('ab":\\ ', max_size=3), min_size=1))
+@hypothesis_settings(deadline=None)
 def test_06_every_repeated_key_is_found(value: dict[str, str]) -> None:
     body = json.dumps(value)
     first = next(iter(value))
@@ -373,7 +375,9 @@ def test_07_one_event_with_too_many_keys_is_refused(door: Door) -> None:
 
 
 @given(source=st.text(max_size=60))
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@hypothesis_settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
+)
 def test_10_source_names_stay_inside_landing(tmp_path: Path, source: str) -> None:
     """The one name that becomes a folder is checked when the key is made."""
     keys = WriteKeys(tmp_path / "collector", tmp_path / "vault")

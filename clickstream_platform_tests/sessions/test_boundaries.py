@@ -5,15 +5,21 @@ else as well, `test_agreement` shows.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from ibis.backends.duckdb import Backend
 
 from clickstream_platform.sessions import SessionPolicy
-from clickstream_platform_tests.frames import events_frame, identity_frame, surrogate
-from clickstream_platform_tests.sessions.history import Event, visit
+from clickstream_platform_tests.frames import (
+    events_frame,
+    identity_frame,
+    microseconds,
+    surrogate,
+)
+from clickstream_platform_tests.sessions.history import Event, minutes, visit
 from clickstream_platform_tests.sessions.making import (
     HALF_AN_HOUR,
     NOBODY,
@@ -170,6 +176,88 @@ def test_campaigns_of_one_instant_split_it() -> None:
     first, second = sorted(("x", "y"), key=surrogate)
     events = [visit(it, "ann", 5, campaign_source=it) for it in (second, first)]
     assert split(*events) == [f"first {first}", f"campaign {second}"]
+
+
+LOGIN = SessionPolicy(cut_on_identity=True)
+
+
+def test_signing_in_splits_where_the_policy_says_so() -> None:
+    events = [
+        visit("a", "ann", 0),
+        visit("b", "ann", 1, event_name="page_ping", user_id="ann"),
+        visit("c", "ann", 2, user_id="ann"),
+        visit("d", "ann", 3),
+        visit("e", "ann", 4, user_id="ann"),
+        visit("f", "ann", 60, user_id="ann"),
+    ]
+    # Events that name nobody in between are no signing out, and a ping signs nobody in.
+    assert split(*events, policy=LOGIN) == ["first a b", "identity c d e", "timeout f"]
+    assert split(*events) == ["first a b c d e", "timeout f"]
+
+
+def test_what_follows_a_logout_is_another_session_where_the_policy_says_so() -> None:
+    events = [
+        visit("a", "ann", 0),
+        visit("b", "ann", 1, event_name="logout"),
+        visit("c", "ann", 2),
+        visit("d", "ann", 40, event_name="sign_out"),
+        ping("e", "ann", 41),
+    ]
+    policy = SessionPolicy(cut_on_logout=True)
+    assert split(*events, policy=policy) == ["first a b", "logout c", "timeout d"]
+
+
+def test_session_has_so_many_events_at_most() -> None:
+    events = [visit(f"a{i}", "ann", 0) for i in range(5)]
+    in_order = sorted((f"a{i}" for i in range(5)), key=surrogate)
+    assert split(*events, policy=SessionPolicy(max_events=2)) == [
+        " ".join(["first", *in_order[:2]]),
+        " ".join(["max_events", *in_order[2:4]]),
+        " ".join(["max_events", *in_order[4:]]),
+    ]
+
+
+def test_reasons_of_one_event_are_named_in_one_order() -> None:
+    every = SessionPolicy(
+        cut_on_logout=True, cut_on_identity=True, cut_at_midnight=True, max_events=1
+    )
+    midnight = 12 * 60
+    at_once = visit("b", "ann", midnight + 1, user_id="ann")
+    before = visit("a", "ann", midnight - 1)
+    logout = before | {"event_name": "logout"}
+    found = [
+        split(logout, at_once | {"campaign_source": "news"}, policy=every),
+        split(logout, at_once, policy=every),
+        split(before, at_once, policy=every),
+        split(before, at_once | {"user_id": None}, policy=every),
+        split(visit("a", "ann", 0), visit("b", "ann", 1), policy=every),
+    ]
+    assert [it[1].split()[0] for it in found] == [
+        "campaign", "logout", "identity", "midnight", "max_events",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("zone", "local", "gap", "sessions"),
+    [
+        pytest.param("UTC", "2026-03-01T23:59:59.999999", JUST, 2, id="midnight begins the day"),
+        pytest.param("Europe/Berlin", "2026-03-01T23:50", 20, 2, id="an hour before UTC"),
+        pytest.param("America/New_York", "2026-03-01T18:50", 20, 1, id="midnight in UTC is none"),
+        pytest.param("Europe/Berlin", "2026-03-29T01:50", 20, 1, id="clocks go forward"),
+        pytest.param("Europe/Berlin", "2026-03-29T23:50", 20, 2, id="after going forward"),
+        pytest.param("Europe/Berlin", "2026-10-25T02:50", 20, 1, id="clocks go back"),
+        pytest.param("Europe/Berlin", "2026-10-25T23:50", 20, 2, id="after going back"),
+        pytest.param("Australia/Lord_Howe", "2026-04-04T23:50", 20, 2, id="half an hour's change"),
+        pytest.param("Pacific/Apia", "2011-12-29T23:50", 20, 2, id="a day that never was"),
+        pytest.param("America/Sao_Paulo", "2018-11-03T23:50", 20, 2, id="a midnight that was not"),
+        pytest.param("America/Sao_Paulo", "2018-02-17T23:50", 20, 1, id="a last hour twice"),
+    ],
+)
+def test_midnight_is_that_of_the_zone(zone: str, local: str, gap: float, sessions: int) -> None:
+    first = datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone))
+    at = (microseconds(first) - minutes(0)) / 60_000_000
+    policy = SessionPolicy(cut_at_midnight=True, time_zone=zone)
+    assert len(split(visit("a", "ann", at), visit("b", "ann", at + gap), policy=policy)) == sessions
 
 
 def test_people_do_not_share_sessions() -> None:

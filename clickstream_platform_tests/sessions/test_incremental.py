@@ -1,6 +1,5 @@
 """Incremental equals full: whatever arrives, changes, goes, merges or is killed in between."""
 
-import os
 import random
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,6 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from clickstream_platform.identity import refresh_identity
-from clickstream_platform.lake import Lake
 from clickstream_platform.settings import SessionSettings, Settings, load_settings
 from clickstream_platform_tests.sessions.history import (
     TABLES,
@@ -20,7 +18,7 @@ from clickstream_platform_tests.sessions.history import (
     minutes,
 )
 from clickstream_platform_tests.sessions.making import assert_same
-from clickstream_platform_tests.sessions.test_refresh import dying, passers_by
+from clickstream_platform_tests.sessions.test_refresh import die_after, passers_by
 from clickstream_platform_tests.stored import rows_of
 
 GAPS_MIN = (0, 0, 1, 15, 29.99999, 30, 30, 30.0000001, 31, 700, 1439, 1440, 1441)
@@ -99,7 +97,7 @@ class Life:
 
     def killed(self) -> None:
         with self.patch.context() as patch:
-            patch.setattr(Lake, "overwrite", dying(Lake.overwrite, after=self.rng.randrange(3)))
+            die_after(patch, self.rng.randrange(3))
             try:
                 self.history.refresh()
             except KeyboardInterrupt:
@@ -131,7 +129,7 @@ POLICIES = {
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=[*POLICIES])
 @example_settings(
-    max_examples=int(os.environ.get("N", "6")),
+    max_examples=6,
     derandomize=True,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],

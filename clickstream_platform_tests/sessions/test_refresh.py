@@ -10,7 +10,7 @@ import pytest
 from clickstream_platform.lake import Lake, Refreshed
 from clickstream_platform.sessions import refresh_sessions
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.frames import day
+from clickstream_platform_tests.frames import BUCKETS, day, surrogate
 from clickstream_platform_tests.sessions.history import TABLES, Event, History, visit
 from clickstream_platform_tests.stored import rows_of
 
@@ -262,10 +262,29 @@ def test_killed_between_commits_nothing_is_lost(
         visit("a7", "ann", 4 * DAY, event_name="page_ping"),
     )
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "overwrite", dying(Lake.overwrite, after=commits))
+        die_after(patch, commits)
         with pytest.raises(KeyboardInterrupt):
             history.refresh()
     history.drop(["a1"])
+    history.refresh()
+    history.check()
+
+
+def test_killed_while_a_device_turns_out_to_be_shared(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Sessions are the kiosk's again while their events still lie with Ann, in another bucket.
+    assert surrogate("kiosk") % BUCKETS != surrogate("ann") % BUCKETS
+    history = History(settings)
+    history.add(
+        *passers_by(), visit("a1", "kiosk", 0), visit("a2", "kiosk", 3 * DAY, user_id="ann")
+    )
+    history.refresh()
+    history.add(visit("b1", "kiosk", 9 * DAY, user_id="bob"))
+    with monkeypatch.context() as patch:
+        die_after(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            history.refresh()
     history.refresh()
     history.check()
 
@@ -279,37 +298,52 @@ def test_rebuild_killed_between_commits_is_made_again(
     history.refresh()
     history.add(visit("a1", "ann", 0), *passers_by(20))
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "overwrite", dying(Lake.overwrite, after=commits))
+        die_after(patch, commits)
         with pytest.raises(KeyboardInterrupt):
             refresh_sessions(history.lake, settings, full=True)
     history.refresh()
     history.check()
 
 
-def dying(overwrite: Callable[..., int], *, after: int) -> Callable[..., int]:
-    """A commit that works so many times, and then the process is gone."""
-    left = [after]
+def die_after(patch: pytest.MonkeyPatch, commits: int) -> None:
+    """Let so many commits of sessions through, and then the process is gone."""
+    left = [commits]
 
-    def overwrites(lake: Lake, table: str, *rows: object, **options: object) -> int:
-        if table in TABLES:
-            if not left[0]:
-                raise KeyboardInterrupt
-            left[0] -= 1
-        return overwrite(lake, table, *rows, **options)
+    def until_then(write: Callable[..., int]) -> Callable[..., int]:
+        def writes(lake: Lake, table: str, *rows: object, **options: object) -> int:
+            if table in TABLES:
+                if not left[0]:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+            return write(lake, table, *rows, **options)
 
-    return overwrites
+        return writes
+
+    patch.setattr(Lake, "overwrite", until_then(Lake.overwrite))
+    patch.setattr(Lake, "replace", until_then(Lake.replace))
 
 
-@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize(
+    ("rows", "signing_in_cuts"),
+    [
+        pytest.param(1, False, id="a date at a time"),
+        pytest.param(40, False, id="some dates at a time"),
+        pytest.param(1, True, id="users seen so far"),
+    ],
+)
 def test_rebuild_in_stretches_carries_open_sessions(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, rows: int
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, rows: int, signing_in_cuts: object
 ) -> None:
-    # Sessions run over midnight, one of them for three days; campaigns go on being compared.
-    history = History(settings)
+    # Sessions run over midnight, one of them for three days; campaigns and users seen before a
+    # cut for length go on being compared.
+    policy = settings.sessions.model_copy(update={"cut_on_identity": signing_in_cuts})
+    history = History(settings.model_copy(update={"sessions": policy}))
     midnight = 12 * 60
+    known = {"campaign_source": "news", "user_id": "ann"}
     history.add(
         *passers_by(30),
         *(visit(f"a{i:03}", "ann", 29 * i) for i in range(160)),
+        *(visit(f"a{i:03}", "ann", 29 * i, **known) for i in (3, 70, 120)),
         visit("b1", "bob", midnight - 5, campaign_source="news"),
         visit("b2", "bob", midnight + 5),
         visit("b3", "bob", midnight + 10, campaign_source="news"),

@@ -152,6 +152,26 @@ def test_engaged_time_is_unknown_where_nothing_reports_it() -> None:
     assert summary(visit("a", "ann", 0, engaged_time_ms=0))["engaged_time_s"] == 0
 
 
+HEARTBEAT = SessionPolicy(heartbeat=timedelta(seconds=10), min_visit=timedelta(seconds=5))
+
+
+def test_engaged_time_is_estimated_from_the_beats_that_had_a_ping() -> None:
+    pinged = [
+        visit(f"p{i}", "ann", it * SECOND, event_name="page_ping")
+        for i, it in enumerate((10, 12, 20, 45))
+    ]
+    # Pings in the beats from 10 s, 20 s and 40 s on: 10 s times two, and 5 s.
+    assert summary(visit("a", "ann", 0), *pinged, policy=HEARTBEAT)["engaged_time_s"] == 25
+    assert summary(visit("a", "ann", 0), *pinged[:2], policy=HEARTBEAT)["engaged_time_s"] == 5
+    assert summary(visit("a", "ann", 0), policy=HEARTBEAT)["engaged_time_s"] is None
+    assert summary(visit("a", "ann", 0), *pinged)["engaged_time_s"] is None
+
+
+def test_reported_engaged_time_is_not_estimated_over() -> None:
+    pinged = visit("p", "ann", 1, event_name="page_ping", engaged_time_ms=700)
+    assert summary(visit("a", "ann", 0), pinged, policy=HEARTBEAT)["engaged_time_s"] == 0.7
+
+
 def buys(event_id: str, at: float, order: str | None, revenue: int, **more: object) -> Event:
     bought = {"event_name": "purchase", "order_id": order, "revenue": Decimal(revenue)}
     return visit(event_id, "ann", at, **bought | more)

@@ -171,7 +171,7 @@ def answer(_: Arrival, batch: Batch) -> Answer:
 
 def judge(arrival: Arrival, payload: object) -> Batch:
     """Take nothing: the validation server stores no events."""
-    _ = arrival, payload
+    _ = arrival, object_of(payload)
     return Batch()
 
 

@@ -8,7 +8,6 @@ Source:
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from urllib.parse import parse_qs
 
@@ -87,7 +86,7 @@ def parse(arrival: Arrival) -> object:
     try:
         padded = data.replace(" ", "+") + "=" * (-len(data) % 4)
         return strict_json(base64.b64decode(padded, validate=True))
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         reason = "json_invalid"
         raise RefusedError(reason) from None
 

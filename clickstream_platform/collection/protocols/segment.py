@@ -137,13 +137,13 @@ def _name(message: Mapping[str, object]) -> str | None:
     if kind == "track":
         name = event if isinstance(event, str) else ""
         return ECOMMERCE.get(name.lower()) or plain_name(name) or None
-    return kind if kind in {"identify", "group", "alias"} else None
+    return kind if isinstance(kind, str) and kind in {"identify", "group", "alias"} else None
 
 
 def _platform(
     message: Mapping[str, object], context: Mapping[str, object], *, is_server: bool
 ) -> str:
-    if _object(context.get("library")).get("name") in BROWSER_LIBRARIES:
+    if str(_object(context.get("library")).get("name")) in BROWSER_LIBRARIES:
         return "web"
     if _object(context.get("device")).get("type") is not None:
         return "app"

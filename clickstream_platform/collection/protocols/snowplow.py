@@ -8,7 +8,6 @@ Source:
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
@@ -180,7 +179,7 @@ def _json(event: Mapping[str, object], plain: str, encoded: str) -> object:
         try:
             padded = value + "=" * (-len(value) % 4)
             return strict_json(base64.b64decode(padded, altchars=b"-_", validate=True))
-        except binascii.Error:
+        except ValueError:  # not base64, or not even ASCII
             reason = "event_invalid"
             raise RefusedError(reason) from None
     return None

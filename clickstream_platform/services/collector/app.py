@@ -161,6 +161,9 @@ class Collector:
                 extra.append((b"retry-after", str(wait_s).encode()))
             if refusal.reason.startswith("body_"):
                 extra.append((b"connection", b"close"))  # the rest of the body is not read
+        except Exception as error:  # noqa: BLE001 - a bug; what it says may hold what was sent
+            logger.error("a request failed: %s", type(error).__name__)
+            answer = Answer(status=500, body=b'{"error":"internal_error"}')
         cors = self._origins.headers(request.origin, headers.get("host", ""))
         if scope["method"] == "OPTIONS" and len(cors) > 1:
             extra += [*_PREFLIGHT, (b"access-control-allow-headers", _ALLOWED_HEADERS)]
@@ -268,7 +271,7 @@ class Collector:
     async def _body(self, request: Request) -> bytes:
         """Read the body, and stop as soon as it is too large."""
         declared = request.headers.get("content-length", "0")
-        if not declared.isdigit() or int(declared) > MAX_BODY_BYTES:
+        if not (declared.isascii() and declared.isdigit()) or int(declared) > MAX_BODY_BYTES:
             reason = "body_too_large"
             raise RefusedError(reason)
         message = await self._part(request)

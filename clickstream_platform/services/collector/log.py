@@ -187,9 +187,9 @@ class EventLog:
             reason = "log_unavailable"
             failure = RefusedError(reason)
             self._abandon(source)
-        except Exception:
-            # The thread must outlive a bug, or every request would wait for ever.
-            logger.exception("records of %s cannot be written", source)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive a bug
+            # Every request would wait for ever; and what an error says may hold what was sent.
+            logger.error("records of %s cannot be written: %s", source, type(error).__name__)
             reason = "log_unavailable"
             failure = RefusedError(reason)
         else:

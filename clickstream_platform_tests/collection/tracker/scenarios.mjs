@@ -577,6 +577,9 @@ export default (scenario) => {
     await page.evaluate(() => clickstream('track', 'refused'));
     await page.clock.runFor(100);
     await asked(2);
+    await page.clock.runFor(60_000);
+    await site.quiet(page);
+    equal(site.requests.length, 2);
     site.status = 503;
     await page.evaluate(() => clickstream('track', 'before'));
     await page.clock.runFor(100);
