@@ -28,6 +28,16 @@ CLIENTS = (
 )
 """Libraries that fetch pages without a browser."""
 
+DECLARED = (
+    r"(?i)https?://|\bwww\.|[\w.-]+@[\w-]+\.\w|\b(?:bot|crawl|spider|robot)|link ?preview"
+    r"|(?:bot|crawler|spider|previewer|checker|validator|monitor|uptime|rss|fetcher|scanner|scraper"
+    r"|archiver?|inspector|synthetics?)\b"
+)
+"""What calls itself a program, or gives an address to ask about it, and is on no list yet."""
+
+NO_PROGRAM = r"(?i)\bcubot\b|HTC Butterfly"
+"""Telephones whose names read like a crawler's."""
+
 TABLETS = "(?i)iPad|Tablet|Android|Kindle|Silk"
 PHONES = "(?i)Mobile.*Safari|iPhone|Windows Phone"
 MOBILES = "(?i)Mobi|iPhone|iPod|Android|Opera Mini|IEMobile|BlackBerry"
@@ -76,17 +86,30 @@ def _families(text: str) -> tuple[str, str | None, str | None, str | None]:
 
 
 def bot_reason(user_agent: pl.Expr) -> pl.Expr:
-    """Rule that tells a user agent from a person's browser; null where none does."""
+    """Rule that tells a user agent from a person's browser; null where none does.
+
+    ``ai_crawler`` reads for language models, and is a class of its own because sites decide
+    about it apart; ``declared_bot`` is on no list and says itself that it is a program.
+    """
     return (
         pl.when(user_agent.str.contains(HEADLESS))
         .then(pl.lit("headless"))
         .when(user_agent.str.contains(CLIENTS))
         .then(pl.lit("http_client"))
-        .when(user_agent.str.contains(_crawlers()))
+        .when(user_agent.str.contains(NO_PROGRAM))
+        .then(pl.lit(None, pl.String))
+        .when(user_agent.str.contains(_crawlers(for_models=True)))
+        .then(pl.lit("ai_crawler"))
+        .when(user_agent.str.contains(_crawlers(for_models=False)))
         .then(pl.lit("crawler"))
+        .when(user_agent.str.contains(DECLARED))
+        .then(pl.lit("declared_bot"))
     )
 
 
-@lru_cache(maxsize=1)
-def _crawlers() -> str:
-    return "|".join(entry["pattern"] for entry in crawleruseragents.CRAWLER_USER_AGENTS_DATA)
+@lru_cache(maxsize=2)
+def _crawlers(*, for_models: bool) -> str:
+    entries = crawleruseragents.CRAWLER_USER_AGENTS_DATA
+    return "|".join(
+        entry["pattern"] for entry in entries if ("ai-crawler" in entry["tags"]) == for_models
+    )

@@ -1,7 +1,9 @@
 """Formats: each reads its own, and what it cannot read comes out with a reason."""
 
+import contextlib
 import gzip
 import json
+import random
 from pathlib import Path
 
 import polars as pl
@@ -55,6 +57,24 @@ def test_torn_gz_gives_what_came_before_and_says_so(tmp_path: Path) -> None:
 def test_line_that_is_not_utf8_is_the_only_one_to_blame(tmp_path: Path) -> None:
     path = write(tmp_path, "a.ndjson", b'{"a":1}\n{"a":"\xff"}\n{"a":3}\n')
     assert [error for _, error in read(path, "canonical")] == [None, "is not UTF-8", None]
+
+
+def test_line_that_holds_the_readers_separator_is_read_whole(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.ndjson", b'{"a":"x\x1fy"}\n{"a":2}\n')
+    assert [payload for payload, _ in read(path, "canonical")] == ['{"a":"x\x1fy"}', '{"a":2}']
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("name", ["a.ndjson", "a.ndjson.gz", "a.csv", "a.tsv.gz", "a.parquet"])
+def test_random_bytes_are_records_or_a_refusal_and_no_other_error(
+    tmp_path: Path, name: str, seed: int
+) -> None:
+    noise = random.Random(seed).randbytes(3_000)
+    content = gzip.compress(noise) if seed % 3 == 0 else noise
+    path = write(tmp_path, name, (b"PAR1" if name.endswith("parquet") else b"") + content)
+    for adapter in ("canonical", "apache", "snowplow", "ga4", "shop"):
+        with contextlib.suppress(FileRefusedError):
+            list(read_records(path, ADAPTERS[adapter]))
 
 
 def test_csv_keeps_leading_zeros_and_rejects_torn_rows(tmp_path: Path) -> None:

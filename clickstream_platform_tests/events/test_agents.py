@@ -1,0 +1,75 @@
+"""User agents: who is a program, by which rule, and how well that is told."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from clickstream_platform.events.agents import DECLARED, NO_PROGRAM, bot_reason, parse_agents
+
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/130.0.0.0 Safari/537.36"
+)
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    [
+        pytest.param(CHROME, None, id="browser"),
+        pytest.param(CHROME.replace("Chrome", "HeadlessChrome"), "headless", id="headless"),
+        pytest.param("curl/8.5.0", "http_client", id="client"),
+        pytest.param(
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            "crawler",
+            id="search engine",
+        ),
+        pytest.param(
+            "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko); compatible; GPTBot/1.2; "
+            "+https://openai.com/gptbot",
+            "ai_crawler",
+            id="reads for a model",
+        ),
+        pytest.param("NL-Crawler", "declared_bot", id="on no list but says so"),
+        pytest.param("Mozilla/5.0 (Linux; Android 4.2.1; CUBOT GT99)", None, id="telephone"),
+    ],
+)
+def test_reason_is_the_first_rule_that_tells(agent: str, reason: str | None) -> None:
+    assert parse_agents([agent])["bot_reason"].to_list() == [reason]
+
+
+def labelled(shared: Path) -> pl.DataFrame:
+    """User agents with ``is_bot``, of both lists."""
+    files = sorted((shared / "cases/bot_detection").glob("*.jsonl"))
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return pl.DataFrame([{"ua": row["ua"], "is_bot": row["is_bot"]} for row in rows])
+
+
+def recall_and_precision(labels: pl.DataFrame, flagged: pl.Expr) -> tuple[float, float]:
+    told = labels.with_columns(flagged=flagged)
+    both = told.filter("is_bot", "flagged").height
+    return both / told.filter("is_bot").height, both / told.filter("flagged").height
+
+
+def test_labelled_agents_are_told_apart(shared: Path) -> None:
+    recall, precision = recall_and_precision(
+        labelled(shared), bot_reason(pl.col("ua")).is_not_null()
+    )
+    assert recall >= 0.99
+    assert precision >= 0.99
+
+
+def test_most_of_those_on_no_list_would_say_so_themselves(shared: Path) -> None:
+    # The list's own entries, as if the list were not there: crawlers of tomorrow.
+    says_so = pl.col("ua").str.contains(DECLARED) & ~pl.col("ua").str.contains(NO_PROGRAM)
+    recall, precision = recall_and_precision(labelled(shared), says_so)
+    assert recall >= 0.75
+    assert precision >= 0.99
+
+
+def test_ai_crawlers_are_a_class_of_their_own(shared: Path) -> None:
+    lines = (shared / "cases/bot_detection/crawler-user-agents.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if "ai-crawler" in row["category"]]
+    reasons = parse_agents([row["ua"] for row in rows])["bot_reason"].to_list()
+    assert sum(reason in {"ai_crawler", "headless"} for reason in reasons) >= 0.95 * len(reasons)
