@@ -83,7 +83,7 @@ def clock() -> datetime:
 
 def load_commands() -> None:
     """Register every command; each imports what it needs when it runs."""
-    for name in ("data", "look", "people", "care", "serve"):
+    for name in ("data", "look", "people", "consent", "care", "serve"):
         import_module(f"clickstream_platform.cli.{name}")
 
 

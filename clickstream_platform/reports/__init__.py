@@ -1,5 +1,6 @@
 """Pictures: the report page, and small images for the orchestrator."""
 
+from clickstream_platform.reports.figures import consent_rates
 from clickstream_platform.reports.images import (
     channels_png,
     events_by_day_png,
@@ -11,6 +12,7 @@ from clickstream_platform.reports.page import REPORT, write_report
 __all__ = [
     "REPORT",
     "channels_png",
+    "consent_rates",
     "events_by_day_png",
     "segments_png",
     "sessions_by_day_png",
