@@ -21,7 +21,6 @@ from clickstream_platform_tests.collection.consent_log.world import (
     arrive,
     event,
     pseudonym,
-    says,
     tamper,
 )
 
@@ -46,12 +45,12 @@ def visited(lake: Lake, settings: Settings) -> Lake:
         lake,
         settings,
         [
-            event(1, PHONE, page_path="/a", **says("yn"), properties='{"cmp_version": "9.1"}'),
+            event(1, PHONE, page_path="/a", says="yn", properties='{"cmp_version": "9.1"}'),
             event(2, PHONE, page_path="/b"),
-            event(3, LAPTOP, page_path="/a", **says("n")),
+            event(3, LAPTOP, page_path="/a", says="n"),
             event(4, LAPTOP, page_path="/a"),
             event(5, other, page_path="/a"),
-            event(6, third, page_path="/b", country="FR", **says("y")),
+            event(6, third, page_path="/b", country="FR", says="y"),
         ],
     )
     return lake
