@@ -17,6 +17,7 @@ PURPOSES = {
     "quarantined_events": ("Records of you that did not pass our rules", "to mend them"),
     "duplicate_events": ("Records of you that arrived twice", "to count once"),
     "identity_map": ("On which devices you signed in", "to see one person as one"),
+    "consents": ("What you agreed to and what you refused", "to keep to it, and to prove it"),
     "sessions": ("Your visits", "to measure use"),
     "session_events": ("Which act belongs to which visit", "to measure use"),
     "sessionless_events": ("What you did outside of visits", "to measure use"),
