@@ -90,6 +90,7 @@ COMMANDS = (
     "look",
     "people",
     "leaks",
+    "consent",
     "identities",
     "care",
     "serve",

@@ -218,7 +218,7 @@ def _parted(column: str) -> str:
 
 
 def event_columns(buckets: int) -> dict[str, str]:
-    """SQL for each column of events over staged rows, ``pages``, ``referrers`` and ``agents``."""
+    """SQL for each column of events over staged rows and what `EVENT_JOINS` puts beside them."""
     keys = {
         name: f"CAST('0x' || substr({name}_id, 4, 15) AS BIGINT)" for name in ("visitor", "user")
     }
@@ -272,9 +272,10 @@ def event_columns(buckets: int) -> dict[str, str]:
         "revenue": "CAST(revenue_number * rate AS DECIMAL(18, 4))",
         "revenue_original": "revenue_number",
         "currency_original": "CASE WHEN revenue_number IS NOT NULL THEN currency END",
-        "consent_analytics": "analytics_given",
-        "consent_marketing": "marketing_given",
-        "consent_personalization": "personalization_given",
+        "consent_analytics": "coalesce(judged.consent_analytics, analytics_given)",
+        "consent_marketing": "coalesce(judged.consent_marketing, marketing_given)",
+        "consent_personalization": "coalesce(judged.consent_personalization, "
+        "personalization_given)",
         "is_synthetic": "coalesce(synthetic, false)",
         "repairs": "nullif(repairs, '')",
         "properties": "properties",
@@ -285,9 +286,11 @@ def event_columns(buckets: int) -> dict[str, str]:
 EVENT_JOINS = (
     "staged LEFT JOIN pages ON staged.page_url = pages.page_url "
     "LEFT JOIN referrers ON staged.referrer_url = referrers.referrer_url "
-    "LEFT JOIN agents ON staged.user_agent = agents.user_agent"
+    "LEFT JOIN agents ON staged.user_agent = agents.user_agent "
+    "LEFT JOIN judged ON judged.row_id = staged.rowid"
 )
-"""Staged rows beside what was parsed once for each distinct address and user agent."""
+"""Staged rows beside what was parsed once for each distinct address and user agent, and what their
+signals of consent come to."""
 
 
 def _text(adapter: Adapter, name: str) -> str:

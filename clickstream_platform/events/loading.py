@@ -14,6 +14,9 @@ import polars as pl
 import pyarrow as pa
 
 from clickstream_platform.attribution import load_channel_rules
+from clickstream_platform.collection.consent import COLUMNS as CONSENTS
+from clickstream_platform.collection.consent import load_policy
+from clickstream_platform.collection.consent_log import judged_consents, said_sql
 from clickstream_platform.events.adapters import Adapter, adapter_for, load_adapters, quoted
 from clickstream_platform.events.agents import parse_agents
 from clickstream_platform.events.canonical import (
@@ -229,6 +232,7 @@ class Loader:
     def __init__(self, lake: Lake, settings: Settings) -> None:
         self.lake = lake
         self.settings = settings
+        self.policy = load_policy(settings.definitions)
         self.click_ids = tuple(load_channel_rules(settings.definitions).click_ids)
 
     def load(self, chunk: Chunk, adapter: Adapter, outcome: Outcome) -> None:
@@ -373,6 +377,7 @@ class Loader:
         connection.register("agents", agents.to_arrow())
         connection.execute(f"CREATE OR REPLACE TEMP TABLE pages AS {pages_sql(self.click_ids)}")
         connection.execute(f"CREATE OR REPLACE TEMP TABLE referrers AS {referrers_sql()}")
+        self._judge_consent(connection)
         columns = event_columns(self.settings.lake.buckets)
         listed = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
         kept = "NOT is_bad AND NOT is_too_late AND staged.rowid NOT IN (SELECT row_id FROM lost)"
@@ -388,6 +393,29 @@ class Loader:
             f"SELECT {listed} FROM {EVENT_JOINS} WHERE {kept}",
         )
         connection.unregister("agents")
+
+    def _judge_consent(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Leave ``judged``: what the signals of staged rows come to, for rows that have any."""
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE said AS SELECT * FROM (SELECT rowid AS row_id, "
+            f"{said_sql()} AS said, country, date_trunc('day', make_timestamp(occurred_us)) "
+            "AS occurred_at, analytics_given AS consent_analytics, marketing_given AS "
+            "consent_marketing, personalization_given AS consent_personalization "
+            "FROM staged WHERE NOT is_bad) WHERE said IS NOT NULL"
+        )
+        key = ", ".join(("said", "country", "occurred_at", *CONSENTS))
+        distinct = connection.execute(f"SELECT {key} FROM said GROUP BY ALL").to_arrow_table()
+        verdicts = judged_consents(pl.DataFrame(distinct), self.policy)
+        connection.register("verdicts", verdicts.to_arrow())
+        same = " AND ".join(
+            f"said.{name} IS NOT DISTINCT FROM verdicts.{name}" for name in key.split(", ")
+        )
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE judged AS SELECT row_id, "
+            "judged_analytics AS consent_analytics, judged_marketing AS consent_marketing, "
+            f"judged_personalization AS consent_personalization FROM said JOIN verdicts ON {same}"
+        )
+        connection.unregister("verdicts")
 
     def _append(self, connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
         # A relation is computed on every thread; the result of execute() on one.

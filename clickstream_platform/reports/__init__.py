@@ -1,5 +1,6 @@
 """Pictures: the report page, and small images for the orchestrator."""
 
+from clickstream_platform.reports.figures import consent_rates
 from clickstream_platform.reports.images import (
     channels_png,
     clusters_png,
@@ -15,6 +16,7 @@ __all__ = [
     "REPORT",
     "channels_png",
     "clusters_png",
+    "consent_rates",
     "events_by_day_png",
     "match_png",
     "person_png",

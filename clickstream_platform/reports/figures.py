@@ -60,6 +60,18 @@ class Figures:
         return answer
 
 
+def consent_rates(lake: Lake, settings: Settings, *, days: int) -> pl.DataFrame:
+    """Who agreed to measurement, by page, country and consent platform, in the last days.
+
+    Columns: ``dimension``, ``value``, ``visitors``, ``granted``, ``refused``, ``unanswered``,
+    ``opt_in_rate`` (of who answered; null if nobody did), ``lost_visitors_share`` and
+    ``lost_events`` (of who did not agree). Grain: dimension, value. Empty without events.
+    """
+    figures = Figures(lake, settings)
+    period = figures.period(days)
+    return pl.DataFrame() if period is None else figures.frame("consent_rates", period)
+
+
 def change(series: pl.Series) -> float | None:
     """How the mean of the last seven values differs from that of the seven before, as a share.
 

@@ -2,6 +2,7 @@
 
 from clickstream_platform.collection.consent_log.chain import ConsentLogError
 from clickstream_platform.collection.consent_log.current import choices_as_of, current_consents
+from clickstream_platform.collection.consent_log.evidence import judged_consents, said_sql
 from clickstream_platform.collection.consent_log.refresh import refresh_consents
 from clickstream_platform.collection.consent_log.verify import Verified, verify_consent_log
 
@@ -10,6 +11,8 @@ __all__ = [
     "Verified",
     "choices_as_of",
     "current_consents",
+    "judged_consents",
     "refresh_consents",
+    "said_sql",
     "verify_consent_log",
 ]

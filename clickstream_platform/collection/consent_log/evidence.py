@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
@@ -125,6 +125,30 @@ def judged(row: Mapping[str, object], policy: Policy) -> Choice:
         signals,
         regime,
         min(ends, default=None),
+    )
+
+
+def judged_consents(distinct: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """Judge distinct combinations of signals, for events that carry them.
+
+    Args:
+        distinct: ``said``, ``country``, ``occurred_at`` (a naive day, UTC), and the consents that
+            the event states itself.
+        policy: The rules.
+
+    Returns:
+        The rows with ``judged_analytics``, ``judged_marketing`` and ``judged_personalization``;
+        null where nothing speaks. What an event states itself is one of the voices.
+    """
+    found: dict[str, list[bool | None]] = {name: [] for name in COLUMNS}
+    for row in distinct.iter_rows(named=True):
+        at = row["occurred_at"].replace(tzinfo=UTC)
+        consents = judged(row | {"occurred_at": at}, policy).consents
+        for name in COLUMNS:
+            found[name].append(consents[name])
+    return distinct.with_columns(
+        pl.Series(name.replace("consent_", "judged_"), values, dtype=pl.Boolean)
+        for name, values in found.items()
     )
 
 

@@ -82,15 +82,21 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
     )
 
 
+SHOWN_RATES = 12
+"""Most frequent pages, countries and consent platforms that a report shows."""
+
+
 def consent(subject: Subject) -> Section:
     """What people agreed to, and what was sent to whom on that ground."""
     frame, syncs = subject.frame("consent"), subject.figures.frame("syncs")
     answers = frame.pivot("answer", index="purpose", values="sessions").fill_null(0)
+    rates = subject.frame("consent_rates")
+    shown = rates.filter(pl.int_range(pl.len()).over("dimension") < SHOWN_RATES)
     return Section(
         id="consent",
         title="Consent and syncs",
-        lead="Consent is read from each session's last event; unknown counts as no. It is asked "
-        "again when a record is about to be sent.",
+        lead="Consent is read from each session's last event; unknown counts as no. What a "
+        "person has chosen by then is asked again when a segment is made and a record is sent.",
         figures=[
             figure(
                 "consent-coverage",
@@ -100,6 +106,17 @@ def consent(subject: Subject) -> Section:
                 table=subject.table(answers),
                 is_open=True,
                 empty=NO_SESSIONS if frame.is_empty() else "",
+            ),
+            Figure(
+                id="consent-rates",
+                title="Who agrees to measurement",
+                takeaway="By first page, country and consent platform. Lost: what would be "
+                "missing if only who agreed were measured.",
+                table=subject.table(shown),
+                empty="Nobody was asked in this period: events carry no choices."
+                if rates["unanswered"].sum() == rates["visitors"].sum()
+                else "",
+                is_wide=True,
             ),
             Figure(
                 id="syncs",

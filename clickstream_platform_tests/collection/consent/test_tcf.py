@@ -83,7 +83,7 @@ def test_a_string_reads_as_its_bits_say() -> None:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tc_strings())
 def test_what_was_written_is_read_back(string: TcString) -> None:
     assert decode_tcf(encode_tcf(string)) == string
@@ -95,7 +95,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert_read_or_refused(decode_tcf, text)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tc_strings(), st.data())
 def test_a_damaged_string_is_read_or_refused(string: TcString, data: st.DataObject) -> None:
     text = encode_tcf(string)

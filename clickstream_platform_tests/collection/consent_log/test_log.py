@@ -28,7 +28,6 @@ from clickstream_platform_tests.collection.consent_log.world import (
     START,
     arrive,
     event,
-    says,
     split,
     tamper,
 )
@@ -55,10 +54,10 @@ def test_a_choice_is_recorded_where_it_changes(lake: Lake, settings: Settings) -
         settings,
         [
             event(0),
-            event(1, **says("yy")),
-            event(2, **says("yy")),
+            event(1, says="yy"),
+            event(2, says="yy"),
             event(3),
-            event(4, event_name="consent_update", **says("yn")),
+            event(4, event_name="consent_update", says="yn"),
         ],
     )
     assert recorded(lake) == [(1, True, True, None), (4, True, False, None)]
@@ -80,7 +79,7 @@ def test_strings_are_judged_and_kept_as_evidence(lake: Lake, settings: Settings)
     assert len(row["string_hash"]) == 64
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_is_recorded_does_not_depend_on_the_order_of_arrival(
     tmp_path: Path, seed: int
 ) -> None:
@@ -90,13 +89,13 @@ def test_what_is_recorded_does_not_depend_on_the_order_of_arrival(
             minute,
             rng.choice([PHONE, LAPTOP]),
             rng.choice([None, None, ANN, BOB]),
-            **says(rng.choice("-yn") + rng.choice("-yn")),
+            says=rng.choice("-yn") + rng.choice("-yn"),
             properties=rng.choice([None, '{"gpc": true}', '{"gpc": false}', '{"a": "gpc"}']),
         )
-        for minute in range(30)
+        for minute in range(24)
     ]
     found, current = [], []
-    for number, parts in enumerate([[0] * 30, [rng.randrange(4) for _ in rows]]):
+    for number, parts in enumerate([[0] * 24, [rng.randrange(3) for _ in rows]]):
         settings = load_settings(tmp_path / f"data{number}")
         lake = Lake(settings.lake_folder)
         for batch in split(rows, parts):
@@ -113,14 +112,14 @@ def test_what_is_recorded_does_not_depend_on_the_order_of_arrival(
 
 def test_a_choice_that_comes_late_is_found_between_others(lake: Lake, settings: Settings) -> None:
     # Yes at 1 and at 7; the no of minute 5 arrives last. Minute 7 is then a change again.
-    arrive(lake, settings, [event(1, **says("y")), event(7, **says("y"))])
+    arrive(lake, settings, [event(1, says="y"), event(7, says="y")])
     assert recorded(lake) == [(1, True, None, None)]
-    arrive(lake, settings, [event(5, **says("n"))])
+    arrive(lake, settings, [event(5, says="n")])
     assert [row[:2] for row in recorded(lake)] == [(1, True), (5, False), (7, True)]
 
 
 def test_nothing_new_writes_nothing(lake: Lake, settings: Settings) -> None:
-    arrive(lake, settings, [event(1, **says("y"))])
+    arrive(lake, settings, [event(1, says="y")])
     versions = [lake.version(table) for table in ("consents", "consent_log")]
     refresh_consents(lake, settings)
     assert [lake.version(table) for table in ("consents", "consent_log")] == versions
@@ -168,9 +167,9 @@ def test_the_last_choice_counts_on_whichever_device(lake: Lake, settings: Settin
         lake,
         settings,
         [
-            event(1, PHONE, **says("yyy")),
-            event(2, LAPTOP, ANN, **says("-n")),
-            event(3, LAPTOP, BOB, **says("yy")),
+            event(1, PHONE, says="yyy"),
+            event(2, LAPTOP, ANN, says="-n"),
+            event(3, LAPTOP, BOB, says="yy"),
             event(4, PHONE),
         ],
     )
@@ -185,11 +184,11 @@ def test_opting_out_on_one_device_wins_until_that_device_says_otherwise(
 ) -> None:
     lake.append("identity_map", identity_frame([{"visitor_id": PHONE, "user_id": ANN}]))
     arrive(lake, settings, [event(1, PHONE, properties='{"gpc": true}')])
-    arrive(lake, settings, [event(2, LAPTOP, ANN, **says("yy"))])
+    arrive(lake, settings, [event(2, LAPTOP, ANN, says="yy")])
     assert consent_of(lake, ANN) == (True, False, None)
-    arrive(lake, settings, [event(3, PHONE, **says("yy"))])
+    arrive(lake, settings, [event(3, PHONE, says="yy")])
     assert consent_of(lake, ANN) == (True, False, None)
-    arrive(lake, settings, [event(4, PHONE, **says("yy"), properties='{"gpc": false}')])
+    arrive(lake, settings, [event(4, PHONE, says="yy", properties='{"gpc": false}')])
     assert consent_of(lake, ANN) == (True, True, None)
 
 
@@ -206,7 +205,7 @@ def test_a_choice_that_has_expired_is_a_no(lake: Lake, settings: Settings) -> No
 @pytest.fixture
 def log(lake: Lake, settings: Settings) -> pl.DataFrame:
     """A log of five choices."""
-    arrive(lake, settings, [event(m, **says("yy" if m % 2 == 0 else "ny")) for m in range(5)])
+    arrive(lake, settings, [event(m, says="yy" if m % 2 == 0 else "ny") for m in range(5)])
     return lake.scan("consent_log").sort("number").collect()
 
 
@@ -256,7 +255,7 @@ def test_a_log_that_was_written_anew_is_not_the_one_that_was_signed(
     with pytest.raises(ConsentLogError, match="entry 5 is not the one that was signed"):
         verify_consent_log(lake, settings)
     with pytest.raises(ConsentLogError, match="is not the one that was signed"):
-        arrive(lake, settings, [event(9, **says("n"))])
+        arrive(lake, settings, [event(9, says="n")])
 
 
 @pytest.mark.parametrize(
@@ -307,10 +306,10 @@ def test_changed_choices_are_found(
 
 
 def test_a_crash_before_chaining_is_mended(lake: Lake, settings: Settings) -> None:
-    arrive(lake, settings, [event(1, **says("y"))])
+    arrive(lake, settings, [event(1, says="y")])
     held = lake.scan("consent_log").collect()
     head = anchor_file(settings).read_bytes()
-    arrive(lake, settings, [event(2, **says("n"))])
+    arrive(lake, settings, [event(2, says="n")])
     # Back to the moment between the two commits of the second batch.
     tamper(lake, "consent_log", held)
     anchor_file(settings).write_bytes(head)

@@ -27,8 +27,20 @@ ANN, BOB = pseudonym("pu", "ann@example.com"), pseudonym("pu", "bob@example.com"
 PHONE, LAPTOP = pseudonym("pv", "phone"), pseudonym("pv", "laptop")
 
 
-def event(minute: int, visitor: str | None = PHONE, user: str | None = None, **more: object) -> Row:
-    """An event so many minutes after the start, in Germany."""
+def event(
+    minute: int,
+    visitor: str | None = PHONE,
+    user: str | None = None,
+    *,
+    says: str = "",
+    **more: object,
+) -> Row:
+    """An event so many minutes after the start, in Germany.
+
+    It says of analytics, marketing and profiles: y, n, or - for nothing.
+    """
+    meaning = {"y": True, "n": False, "-": None}
+    answers = [meaning[answer] for answer in says.ljust(3, "-")]
     return {
         "event_id": f"e{minute}",
         "occurred_at": START + minute * MINUTE,
@@ -36,14 +48,8 @@ def event(minute: int, visitor: str | None = PHONE, user: str | None = None, **m
         "visitor_id": visitor,
         "user_id": user,
         "country": "DE",
+        **dict(zip(COLUMNS, answers, strict=True)),
     } | more
-
-
-def says(answers: str) -> Row:
-    """What an event says of analytics, marketing and profiles: y, n, or - for nothing."""
-    meaning = {"y": True, "n": False, "-": None}
-    given = [meaning[answer] for answer in answers.ljust(3, "-")]
-    return dict(zip(COLUMNS, given, strict=True))
 
 
 def arrive(lake: Lake, settings: Settings, rows: Sequence[Row]) -> None:
