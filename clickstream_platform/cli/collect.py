@@ -90,7 +90,6 @@ def keys_add(
         is_signed=signed,
         app_ids=tuple(app_id or ()),
         adopted=adopt,
-        definitions=settings.definitions,
     )
     if as_json:
         write_json(

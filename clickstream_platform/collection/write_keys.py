@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from clickstream_platform.collection.refusals import RefusedError
 from clickstream_platform.errors import ClickstreamError, DefinitionError, ParameterError
-from clickstream_platform.events import load_adapters
 from clickstream_platform.privacy import Keys
 
 Kind = Literal["browser", "server"]
@@ -75,9 +75,14 @@ class WriteKeys:
     Args:
         folder: State folder of the collector.
         vault: Folder of the privacy stores, whose keys protect the signing secrets.
+        foreign: Sources whose adapters read files of another format, and that format: what the
+            collector logs is not for them.
     """
 
-    def __init__(self, folder: Path, vault: Path) -> None:
+    def __init__(
+        self, folder: Path, vault: Path, *, foreign: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._foreign = foreign
         self._file = folder / KEYS_FILE
         self._keys = Keys(vault)
         self._read_ns = -1
@@ -93,7 +98,6 @@ class WriteKeys:
         is_signed: bool = False,
         app_ids: tuple[str, ...] = (),
         adopted: str | None = None,
-        definitions: Path | None = None,
     ) -> NewKey:
         """Make a key, or adopt one that clients carry already.
 
@@ -104,13 +108,12 @@ class WriteKeys:
             is_signed: Whether requests must be signed; server keys only.
             app_ids: Application ids that stand for the key.
             adopted: A key of another product that clients hold.
-            definitions: Folder of the user's own adapters.
 
         Raises:
             ParameterError: The source is no plain name or has an adapter of another format, a
                 browser key is to be signed, the adopted key is too short or known.
         """
-        _check_source(source, definitions)
+        _check_source(source, self._foreign)
         if is_signed and kind == "browser":
             name = "is_signed"
             raise ParameterError(name, value=True, rule="is for server keys", instead="False")
@@ -255,7 +258,7 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _check_source(source: str, definitions: Path | None) -> None:
+def _check_source(source: str, foreign: Mapping[str, str]) -> None:
     if not _SOURCE.fullmatch(source):
         name = "source"
         raise ParameterError(
@@ -264,13 +267,8 @@ def _check_source(source: str, definitions: Path | None) -> None:
             "must be lower-case letters, digits and _, a letter first",
             instead="'web'",
         )
-    adapter = load_adapters(definitions).get(source)
-    if adapter is not None and adapter.fields.get("event_name") != _canonical_name():
+    if (format_name := foreign.get(source)) is not None:
         name = "source"
         raise ParameterError(
-            name, source, f"has an adapter of {adapter.format} files", instead=f"'{source}_live'"
+            name, source, f"has an adapter of {format_name} files", instead=f"'{source}_live'"
         )
-
-
-def _canonical_name() -> object:
-    return load_adapters()["canonical"].fields["event_name"]

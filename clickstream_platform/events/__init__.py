@@ -1,6 +1,11 @@
 """Events: sources, landing, the canonical event, its rules, quarantine and the ledger."""
 
-from clickstream_platform.events.adapters import Adapter, UnknownSourceError, load_adapters
+from clickstream_platform.events.adapters import (
+    Adapter,
+    UnknownSourceError,
+    foreign_sources,
+    load_adapters,
+)
 from clickstream_platform.events.canonical import violation_codes
 from clickstream_platform.events.formats import read_records
 from clickstream_platform.events.judging import Verdict, judge
@@ -30,6 +35,7 @@ __all__ = [
     "UnknownSourceError",
     "Verdict",
     "foreign_files",
+    "foreign_sources",
     "ingest_files",
     "ingest_landing",
     "judge",

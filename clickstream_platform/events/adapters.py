@@ -244,6 +244,17 @@ def load_adapters(definitions: Path | None = None) -> Mapping[str, Adapter]:
     return {name: _read(file) for name, file in sorted(files.items())}
 
 
+def foreign_sources(definitions: Path | None = None) -> dict[str, str]:
+    """Sources whose adapters do not read the platform's own records, and the format they read."""
+    adapters = load_adapters(definitions)
+    own = adapters[CANONICAL].fields["event_name"]
+    return {
+        name: adapter.format
+        for name, adapter in adapters.items()
+        if adapter.fields.get("event_name") != own
+    }
+
+
 def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
     """The adapter of a landing folder: its own, or the canonical one under its name."""
     if source in adapters:

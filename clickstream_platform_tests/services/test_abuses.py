@@ -35,7 +35,8 @@ from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.events.records import open_duckdb
 from clickstream_platform.lake import Lake
 from clickstream_platform.privacy import find_personal
-from clickstream_platform.settings import Settings
+from clickstream_platform.services.collector import write_keys
+from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform.tables.events import Events
 from clickstream_platform_tests.events.door import landed
 from clickstream_platform_tests.services.wire import NOW, Door, batch, event, get, post
@@ -391,7 +392,7 @@ def test_10_source_names_stay_inside_landing(tmp_path: Path, source: str) -> Non
 
 @pytest.mark.parametrize("source", ["..", "a/b", "", "A", "nul\0b", "x" * 41, "segment", "a.b"])
 def test_10_odd_source_is_refused(tmp_path: Path, source: str) -> None:
-    keys = WriteKeys(tmp_path / "collector", tmp_path / "vault")
+    keys = write_keys(load_settings(tmp_path))
     with pytest.raises(ParameterError, match="source"):
         keys.add(source, "browser", now=NOW)
 

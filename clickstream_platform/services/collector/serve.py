@@ -10,6 +10,7 @@ import uvicorn
 
 from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.events import foreign_sources
 from clickstream_platform.services.collector.app import Collector
 from clickstream_platform.services.collector.log import EventLog
 from clickstream_platform.settings import Settings
@@ -49,7 +50,11 @@ class DrainingServer(uvicorn.Server):
 
 def write_keys(settings: Settings) -> WriteKeys:
     """The write keys of a data folder."""
-    return WriteKeys(settings.state / "collector", settings.state / "vault")
+    return WriteKeys(
+        settings.state / "collector",
+        settings.state / "vault",
+        foreign=foreign_sources(settings.definitions),
+    )
 
 
 def collector(settings: Settings) -> Collector:
