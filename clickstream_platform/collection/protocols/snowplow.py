@@ -31,7 +31,21 @@ from clickstream_platform.collection.strict_json import strict_json
 POST_PATHS = ("/com.snowplowanalytics.snowplow/tp2",)
 PIXEL_PATHS = ("/i", "/ice.png")
 
-NAMES = {"pv": "page_view", "pp": "page_ping", "tr": "purchase", "ti": "transaction_item"}
+EVENT_TYPES = {
+    "pv": "page_view",
+    "pp": "page_ping",
+    "ue": "unstruct",
+    "se": "struct",
+    "ev": "struct",
+    "tr": "transaction",
+    "ti": "transaction_item",
+    "ad": "ad_impression",
+}
+"""Type of event by its code on the wire; `ev` is what the oldest trackers wrote for `se`."""
+
+NAMES = {"transaction": "purchase"}
+"""Types that have another name here."""
+
 PLATFORMS = {
     "web": "web",
     "mob": "app",
@@ -93,6 +107,7 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     body = object_of(payload)
     events = events_of(body, "data") if arrival.body else [body]
     shared = surroundings(arrival)
+    referer = arrival.headers.get("referer")
     batch = Batch()
     for index, event in enumerate(events[:MAX_EVENTS]):
         if not isinstance(event, dict):
@@ -100,6 +115,7 @@ def decode(arrival: Arrival, payload: object) -> Batch:
             continue
         try:
             record = shared | _record(event)
+            put(record, page_url=page_url(text(event.get("url")), referer))
         except RefusedError:
             batch.reject(index, "event_invalid", dict(shared))
             continue
@@ -108,6 +124,24 @@ def decode(arrival: Arrival, payload: object) -> Batch:
         else:
             batch.reject(index, "event_name_missing", record)
     return batch
+
+
+def event_type(code: object) -> str | None:
+    """Type of event that a code on the wire stands for; None where there is none such.
+
+    Source:
+        `EventEnrichments.extractEventType` of Snowplow's enrichment.
+    """
+    return EVENT_TYPES.get(code) if isinstance(code, str) else None
+
+
+def page_url(said: str | None, referer: str | None) -> str | None:
+    """Page that an event happened on: the one its tracker says, else that of the request's header.
+
+    Source:
+        `PageEnrichments.extractPageUri` of Snowplow's enrichment.
+    """
+    return said or referer or None
 
 
 def _record(event: Mapping[str, object]) -> Record:
@@ -119,7 +153,7 @@ def _record(event: Mapping[str, object]) -> Record:
     session = next((e for e in entities if SESSION_ENTITY in str(e.get("schema"))), {})
     held = _object(session.get("data"))
     entities = [entity for entity in entities if entity is not session]
-    kind = event.get("e")
+    kind = event_type(event.get("e"))
     put(
         record,
         visitor_id=text(event.get("duid")) or text(event.get("nuid")) or text(held.get("userId")),
@@ -130,30 +164,30 @@ def _record(event: Mapping[str, object]) -> Record:
         platform=PLATFORMS.get(str(event.get("p")), "web"),
         entities=entities or None,
     )
-    if kind == "ue":
+    if kind == "unstruct":
         schema, properties = _self_describing(event)
         put(record, event_name=schema, properties=properties or None)
-    elif kind == "se":
+    elif kind == "struct":
         put(record, event_name=plain_name(text(event.get("se_ac")) or "") or None)
         record["properties"] = _picked(event, _STRUCTURED)
     else:
-        put(record, event_name=NAMES.get(str(kind)))
+        put(record, event_name=NAMES.get(kind, kind) if kind else None)
     _put_commerce(record, event, kind)
     return record
 
 
-def _put_commerce(record: Record, event: Mapping[str, object], kind: object) -> None:
-    if kind == "tr":
+def _put_commerce(record: Record, event: Mapping[str, object], kind: str | None) -> None:
+    if kind == "transaction":
         put(
             record,
             order_id=text(event.get("tr_id")),
             revenue=number(event.get("tr_tt")),
             currency=text(event.get("tr_cu"), 8),
         )
-    elif kind == "ti":
+    elif kind == "transaction_item":
         put(record, order_id=text(event.get("ti_id")), product_id=text(event.get("ti_sk")))
         record["properties"] = _picked(event, _ITEM)
-    elif kind == "pp":
+    elif kind == "page_ping":
         record["engaged_time_ms"] = PING_MS
 
 
