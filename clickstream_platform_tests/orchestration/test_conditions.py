@@ -17,8 +17,25 @@ from clickstream_platform.settings import Settings
 from clickstream_platform_tests.frames import events_frame, sessions_frame
 
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
-DERIVED = ("identity_map", "sessions", "touchpoints", "conversions", "attribution_credits")
-TOGETHER = {"sessions": ("sessions", "session_events", "sessionless_events")}
+DERIVED = (
+    "identity_map",
+    "consents",
+    "sessions",
+    "touchpoints",
+    "conversions",
+    "attribution_credits",
+)
+FIRST: dict[str, set[str | None]] = {
+    "identity_map": {None},
+    "consents": {None},
+    "consent_log": {None},
+}
+"""What is asked for when events have news."""
+
+TOGETHER = {
+    "consents": ("consents", "consent_log"),
+    "sessions": ("sessions", "session_events", "sessionless_events"),
+}
 
 
 class World:
@@ -96,7 +113,7 @@ def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
 
 def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
-    assert world.asked() == {"identity_map": {None}}
+    assert world.asked() == FIRST
     world.refresh("identity_map")
     today = {day_key(NOW.date())}
     assert world.asked() == dict.fromkeys(
@@ -130,7 +147,7 @@ def test_update_in_the_moment_of_a_completion_is_not_lost(world: World) -> None:
     rows = pl.DataFrame(schema=polars_schema("identity_map"))
     world.lake.append("identity_map", rows, consumed={"events": before})
     world.tell("identity_map", None)
-    assert world.asked() == {"identity_map": {None}}
+    assert world.asked() == FIRST
 
 
 def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
@@ -140,7 +157,7 @@ def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
     )
     assert world.asked() == {}
     world.instance.report_run_failed(run)
-    assert world.asked() == {"identity_map": {None}}
+    assert world.asked() == FIRST
 
 
 @pytest.mark.parametrize(
