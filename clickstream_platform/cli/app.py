@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from typer.models import CommandInfo
 from rich.text import Text
 
 from clickstream_platform.cli.output import err
@@ -104,6 +105,13 @@ def load_commands() -> None:
     """Register every command; each imports what it needs when it runs."""
     for name in COMMANDS:
         import_module(f"clickstream_platform.cli.{name}")
+    # In this order whoever imported one of them before.
+    app.registered_commands.sort(key=_module_number)
+
+
+def _module_number(command: CommandInfo) -> int:
+    module = command.callback.__module__ if command.callback else ""
+    return COMMANDS.index(module.rpartition(".")[2])
 
 
 def main() -> None:

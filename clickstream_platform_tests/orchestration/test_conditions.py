@@ -22,13 +22,23 @@ from clickstream_platform.settings import Settings
 from clickstream_platform_tests.frames import events_frame, sessions_frame
 
 NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
-DERIVED = ("identity_map", "sessions", "touchpoints", "conversions", "attribution_credits")
+DERIVED = (
+    "identity_map",
+    "consents",
+    "sessions",
+    "touchpoints",
+    "conversions",
+    "attribution_credits",
+)
 TOGETHER = {
-    "sessions": ("sessions", "session_events", "sessionless_events"),
     "identity_map": ("identity_map", "identity_merges", "identity_conflicts"),
+    "consents": ("consents", "consent_log"),
+    "sessions": ("sessions", "session_events", "sessionless_events"),
 }
-IDENTITY: dict[str, set[str | None]] = {name: {None} for name in TOGETHER["identity_map"]}
-"""What is asked for where the identity map is: one run writes all of it."""
+FIRST: dict[str, set[str | None]] = {
+    name: {None} for table in ("identity_map", "consents") for name in TOGETHER[table]
+}
+"""What is asked for when events have news: one run writes all tables of a stage."""
 
 
 class World:
@@ -106,12 +116,13 @@ def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
 
 def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
-    assert world.asked() == IDENTITY
-    world.refresh("identity_map")
+    assert world.asked() == FIRST
+    for table in DERIVED[:2]:
+        world.refresh(table)
     today: set[str | None] = {day_key(NOW.date())}
-    dated = ("session_events", "sessionless_events", *DERIVED[1:])
+    dated = ("session_events", "sessionless_events", *DERIVED[2:])
     assert world.asked() == dict.fromkeys(dated, today)
-    for table in DERIVED[1:]:
+    for table in DERIVED[2:]:
         world.refresh(table)
     # The rest has no dates: one run asks for all of it, in order.
     last = ("engagement_scores", "segment_members", "segments", "crm_syncs")
@@ -151,7 +162,7 @@ def test_update_in_the_moment_of_a_completion_is_not_lost(world: World) -> None:
     rows = pl.DataFrame(schema=polars_schema("identity_map"))
     world.lake.append("identity_map", rows, consumed={"events": before})
     world.tell("identity_map", None)
-    assert world.asked() == IDENTITY
+    assert world.asked() == FIRST
 
 
 def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
@@ -161,7 +172,7 @@ def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
     )
     assert world.asked() == {}
     world.instance.report_run_failed(run)
-    assert world.asked() == IDENTITY
+    assert world.asked() == FIRST
 
 
 @pytest.mark.parametrize(
