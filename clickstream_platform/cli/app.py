@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from typer.models import CommandInfo
 from rich.text import Text
+from typer.models import CommandInfo
 
 from clickstream_platform.cli.output import err
 from clickstream_platform.errors import ClickstreamError
