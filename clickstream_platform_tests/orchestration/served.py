@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -147,16 +148,17 @@ class Served:
             self.process.wait()
             self.process = None
 
-    def members(self, word: str) -> list[int]:
-        """Processes of it whose command line holds a word."""
-        found = []
-        for status in Path("/proc").glob("[0-9]*/cmdline"):
-            pid = int(status.parent.name)
+    def worker(self) -> tuple[str, int] | None:
+        """A run that is at work, and the process that its log names, if it is one of ours."""
+        for run in self.runs(statuses=["STARTED"]):
+            named = re.search(r"in process \(pid: (\d+)\)", self.said(run["runId"]))
+            if named is None:
+                continue
             with suppress(OSError):
-                is_ours = self.process is not None and os.getpgid(pid) == self.process.pid
-                if is_ours and word.encode() in status.read_bytes():
-                    found.append(pid)
-        return found
+                environment = Path(f"/proc/{named[1]}/environ").read_bytes()
+                if f"CLICKSTREAM_DATA={self.data}".encode() in environment.split(b"\0"):
+                    return str(run["runId"]), int(named[1])
+        return None
 
     def _location(self) -> dict[str, str] | None:
         if self.process is None or self.process.poll() is not None:

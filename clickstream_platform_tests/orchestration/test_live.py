@@ -1,0 +1,211 @@
+"""The platform as people run it: the UI's own server and daemon, asked over GraphQL."""
+
+import os
+import signal
+import zipfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clickstream_platform.events import FATES, Ledger
+from clickstream_platform.orchestration import dagster_home
+from clickstream_platform_tests.orchestration.served import Served, prepare, serving, until
+
+pytestmark = [pytest.mark.daemon, pytest.mark.slow]
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+SESSIONS = ("sessions", "session_events", "sessionless_events")
+
+
+def event(number: int, *, user: str = ANN, **others: object) -> dict[str, object]:
+    """A page view of somebody who is signed in and consents, some minutes ago."""
+    at = datetime.now(UTC) - timedelta(minutes=30 - number % 20)
+    return {
+        "event_id": f"{user.partition('@')[0]}-{number}",
+        "event_name": "page_view",
+        "occurred_at": at.isoformat(),
+        "visitor_id": f"visitor of {user.partition('@')[0]}",
+        "user_id": user,
+        "page_url": f"https://shop.example.com/{number}",
+        "consent": {"analytics": True, "marketing": True, "personalization": True},
+    } | others
+
+
+def ledger(served: Served) -> dict[str, int]:
+    """Fates of the records of source `web`."""
+    rows = [row for row in Ledger(served.settings.state).totals() if row["source"] == "web"]
+    (found,) = rows or [dict.fromkeys(("received", *FATES), 0)]
+    return {name: int(str(found[name])) for name in ("received", *FATES)}
+
+
+def settled(served: Served) -> None:
+    """Wait until no run is queued or at work."""
+    busy = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED"]
+    until(lambda: not served.runs(statuses=busy), "no run is at work")
+
+
+def loaded(served: Served, events: int) -> None:
+    """Wait until so many events of source `web` are loaded, and nothing is at work."""
+    until(lambda: ledger(served)["loaded"] >= events, f"{events} events are loaded")
+    settled(served)
+
+
+def holders(folder: Path, text: str) -> list[str]:
+    """Files below a folder that hold a text."""
+    return [
+        str(file.relative_to(folder))
+        for file in folder.rglob("*")
+        if file.is_file() and text.encode() in file.read_bytes()
+    ]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A platform that has taken one file of Ann and Bob."""
+    with serving(prepare(tmp_path_factory.mktemp("live"))) as served:
+        people = [event(n, user=user) for user in (ANN, BOB) for n in range(5)]
+        served.drop("first.ndjson", people)
+        loaded(served, 10)
+        yield served
+
+
+def test_file_that_lands_reaches_the_crm_in_one_run(served: Served) -> None:
+    told = until(served.outbox, "the CRM was told")
+    assert {record["id"] for record in told} == {ANN, BOB}
+    (run,) = served.runs(pipelineName="ingest_tick")
+    assert run["status"] == "SUCCESS"
+    fates = ledger(served)
+    assert (fates["received"], fates["loaded"]) == (10, 10)
+
+
+def test_checks_and_freshness_can_be_read_back(served: Served) -> None:
+    checks = served.checks("events")
+    assert checks["contract"]["evaluation"]["success"]
+    assert checks["ledger"]["evaluation"]["success"]
+    assert checks["ledger"]["status"] == "SUCCEEDED"
+
+    def is_fresh() -> bool:
+        info = served.assets()["events"]["freshnessStatusInfo"]
+        return bool(info) and info["freshnessStatus"] == "HEALTHY"
+
+    until(is_fresh, "the events are fresh")
+
+
+def test_assets_tell_what_they_hold(served: Served) -> None:
+    (told,) = served.assets()["sessions"]["assetMaterializations"]
+    entries = {entry["label"]: entry for entry in told["metadataEntries"]}
+    assert entries["dagster/row_count"]["intValue"] == 2
+    days = served.clickstream("sql", "SELECT CAST(session_date AS VARCHAR) AS day FROM sessions")
+    assert told["partition"] in {row["day"] for row in days}
+    assert {"dagster/row_count", "dagster/uri"} <= entries.keys()
+
+
+def test_assets_can_be_materialised(served: Served) -> None:
+    tags = {"dagster/partition": datetime.now(UTC).date().isoformat()}
+    run = served.run("__ASSET_JOB", assets=SESSIONS, tags=tags)
+    assert run["status"] == "SUCCESS", served.said(run["runId"])
+    run = served.run("__ASSET_JOB", assets=["identity_map"])
+    assert run["status"] == "SUCCESS", served.said(run["runId"])
+    assert ledger(served)["loaded"] == 10
+
+
+def test_partitions_can_be_backfilled(served: Served) -> None:
+    today = datetime.now(UTC).date()
+    days = [(today - timedelta(days=back)).isoformat() for back in (1, 0)]
+    assert served.backfill(SESSIONS, days) == "COMPLETED_SUCCESS"
+    counted = served.clickstream("sql", "SELECT count(*) AS n, sum(events) AS events FROM sessions")
+    assert [int(value) for value in counted[0].values()] == [2, 10]
+
+
+def test_too_much_that_is_refused_raises_the_alarm(served: Served) -> None:
+    bad = [event(n, user=BOB, event_id=f"bad-{n}", occurred_at="not a time") for n in range(25)]
+    served.drop("bad.ndjson", bad)
+    until(lambda: ledger(served)["quarantined"] == 25, "the bad file is taken")
+
+    def alarm() -> dict[str, Any] | None:
+        found = served.checks("quarantined_events").get("quarantine_share")
+        return found if found and not found["evaluation"]["success"] else None
+
+    found = until(alarm, "the alarm is raised")
+    assert found["evaluation"]["severity"] == "WARN"
+    entries = {entry["label"]: entry for entry in found["evaluation"]["metadataEntries"]}
+    assert entries["alarming_sources"]["text"] == "web"
+    settled(served)
+
+
+def test_request_is_answered_by_its_opaque_identifier(served: Served) -> None:
+    words = ("subject", "register", "export", "--user", "-")
+    request_id = served.clickstream(*words, typed=f"{BOB}\n")["request_id"]
+    config = {"ops": {"export_subject_data": {"config": {"request_id": request_id}}}}
+    run = served.run("subject_export", config=config)
+    assert run["status"] == "SUCCESS", served.said(run["runId"])
+    with zipfile.ZipFile(served.settings.exports / f"{request_id}.zip") as archive:
+        text = archive.read("data.json").decode()
+    assert "page_view" in text
+    assert ANN not in text
+    assert "visitor of ann" not in text
+    assert BOB not in served.said(run["runId"])
+
+
+def test_what_is_no_identifier_of_a_request_is_refused_and_not_repeated(served: Served) -> None:
+    config = {"ops": {"export_subject_data": {"config": {"request_id": "carol@example.com"}}}}
+    run = served.run("subject_export", config=config)
+    said = served.said(run["runId"])
+    assert run["status"] == "FAILURE"
+    assert "Register the request first" in said
+    assert "carol" not in said
+    served.ask(
+        "mutation ($id: String!) { deletePipelineRun(runId: $id) { __typename } }", id=run["runId"]
+    )
+
+
+def test_erasure_leaves_nothing_of_a_person_anywhere(served: Served) -> None:
+    words = ("subject", "register", "erase", "--user", "-")
+    request_id = served.clickstream(*words, typed=f"{ANN}\n")["request_id"]
+    config = {"ops": {"erase_subject_data": {"config": {"request_id": request_id}}}}
+    run = served.run("subject_erase", config=config)
+    assert run["status"] == "SUCCESS", served.said(run["runId"])
+    settled(served)
+    assert holders(served.data, ANN) == holders(served.data, "visitor of ann") == []
+    assert holders(dagster_home(served.settings), request_id) != []
+    assert holders(served.data, BOB) != []
+    assert served.checks("events")["ledger"]["evaluation"]["success"]
+    # The same file again, under another name: nobody comes back.
+    served.drop("again.ndjson", [event(n, user=user) for user in (ANN, BOB) for n in range(5)])
+
+    until(lambda: ledger(served)["suppressed"] == 5, "the old file is suppressed")
+    settled(served)
+    (row,) = served.clickstream("sql", "SELECT count(DISTINCT user_id) AS users FROM events")
+    assert int(row["users"]) == 1
+
+
+def test_run_whose_process_is_killed_is_taken_up_again(served: Served) -> None:
+    before = ledger(served)["loaded"]
+    name = "carol@example.com"
+    served.drop("many.ndjson", [event(n, user=name, event_id=f"c-{n}") for n in range(20_000)])
+
+    run_id, pid = until(served.worker, "a run is at work")
+    os.kill(pid, signal.SIGKILL)
+    assert served.finished(run_id)["status"] == "FAILURE"
+    loaded(served, before + 20_000)
+    assert ledger(served)["loaded"] == before + 20_000
+    (row,) = served.clickstream(
+        "sql", "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM events"
+    )
+    assert int(row["n"]) == int(row["ids"]) == before + 20_000
+
+
+def test_daemon_that_was_killed_misses_and_doubles_nothing(served: Served) -> None:
+    before = ledger(served)["loaded"]
+    name = "dora@example.com"
+    served.drop("while-up.ndjson", [event(n, user=name, event_id=f"d-{n}") for n in range(50)])
+    until(lambda: served.runs(statuses=["QUEUED", "STARTING", "STARTED"]), "a run was asked for")
+    served.kill()
+    served.drop("while-down.ndjson", [event(n, user=name, event_id=f"e-{n}") for n in range(50)])
+    served.start()
+    loaded(served, before + 100)
+    assert ledger(served)["loaded"] == before + 100
+    assert holders(dagster_home(served.settings), "@example.com") == []
