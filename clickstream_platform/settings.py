@@ -12,7 +12,7 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     BaseModel,
@@ -80,6 +80,15 @@ class SessionSettings(Section):
             message = f"preset {name!r} is unknown; there are {', '.join(presets)}"
             raise ValueError(message)
         return presets[name] | values
+
+
+def is_time_zone(name: str) -> bool:
+    """Whether there is a time zone of this name; one file is looked at, not all of the list."""
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 @lru_cache(maxsize=1)
@@ -192,7 +201,7 @@ class Settings(BaseSettings):
     @field_validator("time_zone")
     @classmethod
     def _is_a_zone(cls, value: str) -> str:
-        if value not in available_timezones():
+        if not is_time_zone(value):
             message = f"is not a time zone: {value!r}"
             raise ValueError(message)
         return value

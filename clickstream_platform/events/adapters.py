@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
-from zoneinfo import available_timezones
 
 import sqlglot
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +17,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.settings import is_time_zone
 
 SHIPPED = Path(__file__).parent / "sources"
 """Folder of the adapters that come with the platform."""
@@ -179,7 +179,7 @@ class Adapter(Section):
         if self.properties and "properties" in self.fields:
             message = "properties are either mapped or listed, not both"
             raise ValueError(message)
-        if self.time_zone not in available_timezones():
+        if not is_time_zone(self.time_zone):
             message = f"{self.time_zone!r} is not a time zone"
             raise ValueError(message)
         return self
