@@ -93,13 +93,16 @@ WITH parsed AS (
       upper(country) AS country,
       coalesce(upper(currency), CASE WHEN revenue IS NOT NULL THEN {quoted(settings.currency)} END)
         AS currency,
-      coalesce(event_id, 'd_' || md5(concat_ws(chr(31), source, payload, ordinal))) AS event_id,
+      CASE WHEN event_id IS NULL OR {_is_masked("event_id")}
+        THEN 'd_' || md5(concat_ws(chr(31), source, payload, ordinal)) ELSE event_id
+        END AS event_id,
       coalesce(lower(collection_source), CASE WHEN lower(platform) = 'server' THEN 'server'
         ELSE 'client' END) AS collection_source,
       CASE WHEN {_is_address("referrer_url")} THEN referrer_url END AS referrer_url
     ),
     concat_ws(',',
       CASE WHEN NOT regexp_full_match(event_name, '[a-z][a-z0-9_]*') THEN 'event_name:rename' END,
+      CASE WHEN {_is_masked("event_id")} THEN 'event_id:derive' END,
       CASE WHEN platform <> lower(platform) THEN 'platform:rename' END,
       CASE WHEN country <> upper(country) THEN 'country:rename' END,
       CASE WHEN currency <> upper(currency) THEN 'currency:rename' END,
@@ -307,6 +310,14 @@ def _renamed(name: str) -> str:
 
 def _is_address(name: str) -> str:
     return f"({name}[1] = '/' OR strpos({name}, '://') BETWEEN 3 AND 24)"
+
+
+def _is_masked(name: str) -> str:
+    """SQL that is true where minimisation took something out of an identifier.
+
+    Ids that differed in that alone are equal now, and different events would be repetitions.
+    """
+    return f"(contains({name}, '[') AND regexp_matches({name}, '\\[[a-z_]+\\]'))"
 
 
 def _flag(name: str) -> str:

@@ -264,6 +264,15 @@ def test_earliest_arrival_stays_whichever_is_loaded_first(settings: Settings) ->
     keep_promises(settings)
 
 
+def test_ids_that_minimisation_made_equal_are_still_two_events(settings: Settings) -> None:
+    ids = ["ann@example.com-1", "bob@example.com-1", "order [draft 2]"]
+    rows = load(settings, [event(0, event_id=event_id) for event_id in ids])
+    assert fates(settings)["loaded"] == rows.height == 3
+    repairs = dict(zip(rows["event_id"].str.slice(0, 2), rows["repairs"], strict=True))
+    assert repairs == {"d_": "event_id:derive", "or": None}
+    assert not rows["event_id"].str.contains("@").any()
+
+
 def test_resent_event_is_a_duplicate_without_conflict(settings: Settings) -> None:
     load(settings, [event(1), event(1, sent_at=NOW.isoformat(), received_at=NOW.isoformat())])
     duplicates = Lake(settings.lake_folder).scan("duplicate_events").collect()
