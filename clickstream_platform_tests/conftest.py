@@ -16,16 +16,6 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Third-party data and cases beside the checkout; never copied into it."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each process of `pytest -n` whole files, and one Spark and one orchestrator in all."""
-    for item in items:
-        apart = [name for name in ("daemon", "spark") if item.get_closest_marker(name)]
-        if "spark_backend" in getattr(item, "fixturenames", ()):
-            apart.append("spark")
-        item.add_marker(pytest.mark.xdist_group(apart[0] if apart else str(item.path)))
-
-
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of third-party data and cases, or a skip where it is absent."""

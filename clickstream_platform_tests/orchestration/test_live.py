@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 SESSIONS = ("sessions", "session_events", "sessionless_events")
+IDENTITY = ("identity_map", "identity_merges", "identity_conflicts")
 
 
 def event(number: int, *, user: str = ANN, **others: object) -> dict[str, object]:
@@ -107,7 +108,7 @@ def test_assets_can_be_materialised(served: Served) -> None:
     tags = {"dagster/partition": datetime.now(UTC).date().isoformat()}
     run = served.run("__ASSET_JOB", assets=SESSIONS, tags=tags)
     assert run["status"] == "SUCCESS", served.said(run["runId"])
-    run = served.run("__ASSET_JOB", assets=["identity_map"])
+    run = served.run("__ASSET_JOB", assets=IDENTITY)
     assert run["status"] == "SUCCESS", served.said(run["runId"])
     assert ledger(served)["loaded"] == 10
 
