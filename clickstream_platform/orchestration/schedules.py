@@ -7,6 +7,7 @@ from clickstream_platform.orchestration.watches import (
     completeness_check,
     event_time_freshness,
     ledger_check,
+    new_domains_check,
     quarantine_share,
     storage_period,
 )
@@ -14,7 +15,11 @@ from clickstream_platform.orchestration.watches import (
 watch = dg.define_asset_job(
     "watch",
     selection=dg.AssetSelection.checks(
-        ledger_check, event_time_freshness, completeness_check, quarantine_share
+        ledger_check,
+        event_time_freshness,
+        completeness_check,
+        quarantine_share,
+        new_domains_check,
     ),
     description="Look at what arrived: ledger, freshness by event time, completeness, quarantine.",
     executor_def=dg.in_process_executor,

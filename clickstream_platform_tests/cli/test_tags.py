@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from clickstream_platform.cli.app import app, load_commands
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.errors import DefinitionError, ParameterError
 from clickstream_platform_tests.collection.tags.exports import ALL_PAGES, export, ga4, html
 
 load_commands()
@@ -70,3 +70,24 @@ def test_other_files_are_named(tmp_path: Path) -> None:
     other.write_text("{}")
     with pytest.raises(DefinitionError, match=r"other\.json: containerVersion: is missing"):
         tags("lint", other)
+
+
+def test_policy_is_printed_as_headers_and_as_json(tmp_path: Path) -> None:
+    file = tmp_path / "c.json"
+    file.write_text(export(ga4("1")))
+    first, second, *notes = tags(
+        "csp", file, "--collector", "https://c.example", "--key", "k"
+    ).splitlines()
+    assert first.startswith("Content-Security-Policy-Report-Only: default-src 'self'; script-src ")
+    assert second == 'Reporting-Endpoints: csp="https://c.example/v1/csp?key=k"'
+    assert notes
+    assert all(note.startswith("# ") for note in notes)
+    told = json.loads(tags("csp", file, "--enforce", "--json"))
+    assert [*told["headers"]] == ["Content-Security-Policy"]
+    assert told["directives"]["object-src"] == ["'none'"]
+
+
+def test_policy_needs_a_container_or_reports(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"^container is missing"):
+        tags("csp")
+    assert "default-src 'self'" in tags("csp", "--from-events", "--data", tmp_path / "data")

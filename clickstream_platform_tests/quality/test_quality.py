@@ -192,3 +192,9 @@ def test_nothing_arrived_yet_is_nothing_to_say(lake: Lake, settings: Settings) -
     periods = {"events": StoragePeriod(days=1, why="-")}
     assert watermarks(lake, settings, now=NOON) == []
     assert overdue(lake, periods, now=NOON) == []
+
+
+def test_reports_of_browsers_need_nobody(lake: Lake) -> None:
+    nobody: dict[str, object] = {"visitor_id": None, "visitor_key": None, "user_id": None}
+    put(lake, nobody | {"event_name": "csp_violation", "source": "csp_reports"})
+    assert completeness(lake, load_expectations(None), since=NOON.date()) == []

@@ -246,7 +246,7 @@ class Collector:
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 lines.append(refused(rejection, arrival, protocol.name))
         if lines:
-            await self.log.append(key.source, lines)
+            await self.log.append(protocol.source or key.source, lines)
 
     async def _keep_refused(
         self,
@@ -264,7 +264,7 @@ class Collector:
             key = key or self._key(protocol.key(arrival, None))
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 line = refused_request(refusal.reason, arrival, protocol.name, body_bytes)
-                await self.log.append(key.source, [line])
+                await self.log.append(protocol.source or key.source, [line])
         except RefusedError:
             return
 
