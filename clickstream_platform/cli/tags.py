@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of
-from clickstream_platform.cli.output import say, write_json, write_records
+from clickstream_platform.cli.output import say, say_plain, write_json, write_records
 
 tags = typer.Typer(no_args_is_help=True, help="Look at what tags do, before they are published.")
 app.add_typer(tags, name="tags")
@@ -145,12 +145,3 @@ def csp(
         say_plain(f"{name}: {value}")
     for note in policy.notes:
         say_plain(f"# {note}")
-
-
-def say_plain(text: str) -> None:
-    """Write one line whose words are data, not markup."""
-    from rich.text import Text
-
-    from clickstream_platform.cli.output import out
-
-    out().print(Text(text), soft_wrap=True)
