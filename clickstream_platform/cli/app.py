@@ -98,6 +98,7 @@ COMMANDS = (
     "sessions",
     "collect",
     "tags",
+    "canary",
 )
 """Modules of this folder that register commands, in the order in which help lists them."""
 

@@ -2,8 +2,9 @@
 
 import dagster as dg
 
-from clickstream_platform.orchestration.jobs import daily_close
+from clickstream_platform.orchestration.jobs import canary_job, daily_close
 from clickstream_platform.orchestration.watches import (
+    canary_arrival,
     completeness_check,
     event_time_freshness,
     ledger_check,
@@ -20,6 +21,7 @@ watch = dg.define_asset_job(
         completeness_check,
         quarantine_share,
         new_domains_check,
+        canary_arrival,
     ),
     description="Look at what arrived: ledger, freshness by event time, completeness, quarantine.",
     executor_def=dg.in_process_executor,
@@ -39,6 +41,12 @@ schedules = [
         job=watch,
         cron_schedule="10 * * * *",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+    ),
+    dg.ScheduleDefinition(
+        name="canary",
+        job=canary_job,
+        cron_schedule="*/15 * * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
     ),
     dg.ScheduleDefinition(
         name="daily_close",

@@ -17,6 +17,9 @@ LEDGER = "ledger"
 QUARANTINE_SHARE = "quarantine_share"
 """Name of the check that few records wait."""
 
+CANARY_ARRIVAL = "canary_arrival"
+"""Name of the check that what is sent for a test arrives."""
+
 NEW_DOMAINS = "new_domains"
 """Name of the check that pages load from no domain that nobody knows."""
 
@@ -229,7 +232,46 @@ def new_domains_evaluation(
     )
 
 
+@dg.asset_check(
+    asset="events",
+    name=CANARY_ARRIVAL,
+    description="Every canary of the last day was taken by the collector and is among the events, "
+    "in time; one that was sent a moment ago may be on its way.",
+)
+def canary_arrival(platform: Platform) -> dg.AssetCheckResult:
+    """Look canaries up."""
+    found = canary_evaluation(platform.lake(), platform.settings(), now=datetime.now(UTC))
+    return dg.AssetCheckResult(passed=found.passed, metadata=found.metadata)
+
+
+def canary_evaluation(
+    lake: "Lake", settings: Settings, *, now: datetime
+) -> dg.AssetCheckEvaluation:
+    """Look canaries up, for a run that is not a check's own."""
+    from clickstream_platform.collection.probes import FAULTY
+    from clickstream_platform.connectors import CanaryLog
+    from clickstream_platform.quality import CANARY_WINDOW, canary_arrivals
+
+    canaries = CanaryLog(settings.state).sent(since=now - CANARY_WINDOW)
+    found = canary_arrivals(lake, settings, canaries, now=now)
+    states = {state: sum(it.state == state for it in found) for state in ("arrived", *FAULTY)}
+    slowest = max((it.took.total_seconds() for it in found if it.took), default=None)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("events"),
+        check_name=CANARY_ARRIVAL,
+        passed=not any(it.state in FAULTY for it in found),
+        metadata={
+            "sent": len(found),
+            **{str(state): number for state, number in states.items()},
+            "slowest_s": slowest if slowest is not None else "none",
+            "within_minutes": settings.canary.within_minutes,
+            "faulty": ", ".join(it.canary_id for it in found if it.state in FAULTY) or "none",
+        },
+    )
+
+
 all_watches = [
+    canary_arrival,
     new_domains_check,
     ledger_check,
     event_time_freshness,
