@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from functools import lru_cache
 
-import crawleruseragents
 import polars as pl
 from ua_parser import parse
+
+from clickstream_platform.collection.bots import bot_reason
 
 AGENTS = {
     "user_agent": pl.String(),
@@ -18,25 +19,6 @@ AGENTS = {
 """Columns of `parse_agents`."""
 
 _FAMILIES = dict(list(AGENTS.items())[:4])
-
-HEADLESS = "(?i)HeadlessChrome|PhantomJS|puppeteer|playwright|Selenium|webdriver"
-"""Browsers that a program drives; they are not in the crawler list, which names crawlers."""
-
-CLIENTS = (
-    "(?i)^(curl|wget|python-requests|python-urllib|aiohttp|httpx|go-http-client|java/|okhttp|"
-    "libwww|apache-httpclient|ruby|php|scrapy|node-fetch|axios|postman)"
-)
-"""Libraries that fetch pages without a browser."""
-
-DECLARED = (
-    r"(?i)https?://|\bwww\.|[\w.-]+@[\w-]+\.\w|\b(?:bot|crawl|spider|robot)|link ?preview"
-    r"|(?:bot|crawler|spider|previewer|checker|validator|monitor|uptime|rss|fetcher|scanner|scraper"
-    r"|archiver?|inspector|synthetics?)\b"
-)
-"""What calls itself a program, or gives an address to ask about it, and is on no list yet."""
-
-NO_PROGRAM = r"(?i)\bcubot\b|HTC Butterfly"
-"""Telephones whose names read like a crawler's."""
 
 TABLETS = "(?i)iPad|Tablet|Android|Kindle|Silk"
 PHONES = "(?i)Mobile.*Safari|iPhone|Windows Phone"
@@ -55,7 +37,7 @@ def parse_agents(user_agents: Iterable[str | None]) -> pl.DataFrame:
         null for what looks like a person's browser.
 
     Source:
-        Families by the ua-parser project; crawlers by the crawler-user-agents list.
+        Families by the ua-parser project.
     """
     texts = pl.Series(sorted({text for text in user_agents if text}), dtype=pl.String)
     families = pl.DataFrame(map(_families, texts), schema=_FAMILIES, orient="row")
@@ -82,34 +64,4 @@ def _families(text: str) -> tuple[str, str | None, str | None, str | None]:
         browser.family if browser else None,
         browser.major if browser else None,
         system.family if system else None,
-    )
-
-
-def bot_reason(user_agent: pl.Expr) -> pl.Expr:
-    """Rule that tells a user agent from a person's browser; null where none does.
-
-    ``ai_crawler`` reads for language models, and is a class of its own because sites decide
-    about it apart; ``declared_bot`` is on no list and says itself that it is a program.
-    """
-    return (
-        pl.when(user_agent.str.contains(HEADLESS))
-        .then(pl.lit("headless"))
-        .when(user_agent.str.contains(CLIENTS))
-        .then(pl.lit("http_client"))
-        .when(user_agent.str.contains(NO_PROGRAM))
-        .then(pl.lit(None, pl.String))
-        .when(user_agent.str.contains(_crawlers(for_models=True)))
-        .then(pl.lit("ai_crawler"))
-        .when(user_agent.str.contains(_crawlers(for_models=False)))
-        .then(pl.lit("crawler"))
-        .when(user_agent.str.contains(DECLARED))
-        .then(pl.lit("declared_bot"))
-    )
-
-
-@lru_cache(maxsize=2)
-def _crawlers(*, for_models: bool) -> str:
-    entries = crawleruseragents.CRAWLER_USER_AGENTS_DATA
-    return "|".join(
-        entry["pattern"] for entry in entries if ("ai-crawler" in entry["tags"]) == for_models
     )

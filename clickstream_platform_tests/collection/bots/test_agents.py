@@ -6,12 +6,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clickstream_platform.events.agents import DECLARED, NO_PROGRAM, bot_reason, parse_agents
+from clickstream_platform.collection.bots import bot_reason
+from clickstream_platform.collection.bots.agents import DECLARED, NO_PROGRAM
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/130.0.0.0 Safari/537.36"
 )
+
+
+def reasons(agents: list[str], own: dict[str, str] | None = None) -> list[str | None]:
+    """Which rule tells each user agent."""
+    return pl.DataFrame({"ua": agents}).select(bot_reason(pl.col("ua"), own)).to_series().to_list()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +42,12 @@ CHROME = (
     ],
 )
 def test_reason_is_the_first_rule_that_tells(agent: str, reason: str | None) -> None:
-    assert parse_agents([agent])["bot_reason"].to_list() == [reason]
+    assert reasons([agent]) == [reason]
+
+
+def test_patterns_of_the_user_come_first() -> None:
+    own = {"our_monitor": "(?i)acme"}
+    assert reasons(["curl/8 acme", "curl/8", CHROME], own) == ["our_monitor", "http_client", None]
 
 
 def labelled(shared: Path) -> pl.DataFrame:
@@ -71,5 +82,5 @@ def test_most_of_those_on_no_list_would_say_so_themselves(shared: Path) -> None:
 def test_ai_crawlers_are_a_class_of_their_own(shared: Path) -> None:
     lines = (shared / "cases/bot_detection/crawler-user-agents.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if "ai-crawler" in row["category"]]
-    reasons = parse_agents([row["ua"] for row in rows])["bot_reason"].to_list()
-    assert sum(reason in {"ai_crawler", "headless"} for reason in reasons) >= 0.95 * len(reasons)
+    told = reasons([row["ua"] for row in rows])
+    assert sum(reason in {"ai_crawler", "headless"} for reason in told) >= 0.95 * len(told)
