@@ -23,12 +23,20 @@ class BotRule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     id: str = Field(pattern="^[a-z][a-z0-9_]{0,39}$")
-    layer: Literal["agent", "range", "header"]
+    layer: Literal["agent", "range", "header", "behaviour"]
     kind: Literal["automation", "crawler", "ai_crawler", "datacenter"] = Field(alias="class")
     mode: Literal["shadow", "enforce"]
     weight: int = Field(ge=1, le=CAP, description="Points that it adds.")
     description: str = Field(min_length=1)
     user_agent: str | None = Field(None, description="Pattern of user agents, for rules of yours.")
+    at_least: int | None = Field(None, ge=1, description="Number from which a behaviour is odd.")
+
+    @model_validator(mode="after")
+    def _counts_behaviour(self) -> Self:
+        if (self.at_least is None) == (self.layer == "behaviour"):
+            message = f"rule {self.id}: at_least is for rules of layer behaviour, which need it"
+            raise ValueError(message)
+        return self
 
     @model_validator(mode="after")
     def _pattern_can_be_read(self) -> Self:

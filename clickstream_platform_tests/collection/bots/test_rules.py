@@ -127,6 +127,14 @@ description = "y"
             MADE_UP + 'user_agent = "(?=a)"', r"rule\.x: rule x: user_agent is no", id="lookahead"
         ),
         pytest.param(
+            '[[rule]]\nid = "headless"\nat_least = 3',
+            r"rule\.headless: rule headless: at_least is for rules of layer behaviour",
+            id="number of a user agent",
+        ),
+        pytest.param(
+            '[[rule]]\nid = "sleepless"\nat_least = 0', r"rule\.sleepless\.at_least", id="no number"
+        ),
+        pytest.param(
             '[[rule]]\nid = "no_user_agent"\nuser_agent = "a"',
             r"rule\.no_user_agent: rule no_user_agent: user_agent is for rules of layer agent",
             id="pattern of a header",
