@@ -1,4 +1,4 @@
-"""The commands about bots: the lists of networks that tell crawlers and datacenters."""
+"""Commands about bots: what rules match, and the lists of networks that they look at."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +14,28 @@ bots = typer.Typer(no_args_is_help=True, help="Look at what tells programs from 
 ranges = typer.Typer(no_args_is_help=True, help="Look at lists of networks, and import them.")
 app.add_typer(bots, name="bots")
 bots.add_typer(ranges, name="ranges")
+
+
+@bots.command(epilog="Example: `clickstream bots report --days 7 --json`")
+def report(
+    days: Annotated[int, typer.Option(min=1, help="Days to look at, up to the newest.")] = 30,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show what every bot rule matches, and how often who it matches clicks, engages, converts.
+
+    Rates are of visitors' days. A rule in shadow whose matches do as `(no rule)` does matches
+    people; one whose matches do nothing may be enforced.
+    """
+    from clickstream_platform.lake import Lake
+    from clickstream_platform.reports import bot_matches
+
+    settings = settings_of(data)
+    rows = bot_matches(Lake(settings.lake_folder), settings, days=days).rows(named=True)
+    if rows or as_json:
+        write_records(rows, as_json=as_json, title="Bot rules and what they match")
+    else:
+        say("No events yet: [bold]clickstream materialize[/] loads them.")
 
 
 @ranges.command(

@@ -9,6 +9,8 @@ import pytest
 from clickstream_platform.collection.bots import bot_reason
 from clickstream_platform.collection.bots.agents import DECLARED, NO_PROGRAM
 
+METHOD = Path(__file__).parents[3] / "docs/methods/bots.md"
+
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/130.0.0.0 Safari/537.36"
@@ -69,6 +71,19 @@ def test_labelled_agents_are_told_apart(shared: Path) -> None:
     )
     assert recall >= 0.99
     assert precision >= 0.99
+
+
+def test_page_about_the_method_shows_these_figures(shared: Path) -> None:
+    told = labelled(shared).with_columns(reason=bot_reason(pl.col("ua")).fill_null("none"))
+    counts = told.group_by("reason").agg(
+        bots=pl.col("is_bot").sum(), people=(~pl.col("is_bot")).sum()
+    )
+    page = METHOD.read_text(encoding="utf-8")
+    rows = {
+        f"| {reason if reason == 'none' else f'`{reason}`'} | {bots:,} | {people:,} |"
+        for reason, bots, people in counts.iter_rows()
+    }
+    assert {row for row in rows if row not in page} == set()
 
 
 def test_most_of_those_on_no_list_would_say_so_themselves(shared: Path) -> None:
