@@ -14,6 +14,7 @@ from clickstream_platform.lake import (
     Lake,
     Refreshed,
     connect,
+    polars_schema,
     scan_files,
     stream,
     view,
@@ -45,6 +46,9 @@ def refresh_bot_behaviour(lake: Lake, settings: Settings, *, full: bool = False)
         changes = lake.changes("events", since=lake.consumed(TABLE, "events"))
     touched = None if changes is None else _touched(changes.added, changes.removed)
     if touched is not None and touched.is_empty():
+        if changes is not None and (changes.added or changes.removed):  # of nobody
+            nothing = pl.DataFrame(schema=polars_schema(TABLE))
+            lake.append(TABLE, nothing, consumed=consumed)
         return unchanged
     dates = lake.dates("events") if touched is None else _dates(touched)
     spill = settings.state / "spill"

@@ -258,6 +258,15 @@ def test_only_days_of_visitors_with_news_are_measured(lake: Lake, settings: Sett
     assert refresh_bot_behaviour(lake, settings).version == again.version
 
 
+def test_events_of_nobody_are_taken_in(lake: Lake, settings: Settings) -> None:
+    put(lake, [view(SECOND)])
+    refresh_bot_behaviour(lake, settings)
+    put(lake, [view(SECOND, visitor_id=None)], 1)
+    refresh_bot_behaviour(lake, settings)
+    assert lake.consumed("bot_behaviour", "events") == lake.version("events")
+    assert stored(lake).height == 1
+
+
 def test_other_rules_measure_everything_anew(
     lake: Lake, settings: Settings, tmp_path: Path
 ) -> None:
