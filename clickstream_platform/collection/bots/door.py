@@ -10,8 +10,11 @@ from clickstream_platform.collection.bots.headers import HINTS, header_signals
 from clickstream_platform.collection.bots.ranges import BotRanges
 from clickstream_platform.collection.bots.rules import BotRules, BotVerdict
 
-CACHED = 65_536
+CACHED = 16_384
 """User agents, addresses and sets of headers that are remembered."""
+
+LONGEST = 512
+"""Characters of a header that are looked at: what is remembered stays below 50 MB."""
 
 SIGNALS, SCORE = "bot_signals", "bot_score"
 """Fields that a record gets; absent where nothing matches."""
@@ -56,7 +59,7 @@ class BotScoring:
         last, signals = self._last
         if arrival is not last:
             headers = arrival.headers
-            told = tuple(headers.get(name) for name in HINTS)
+            told = tuple(headers.get(name, "")[:LONGEST] for name in HINTS)
             signals = self._of_headers(told, bool(headers.get("accept-language")))
             if address := arrival.client or arrival.address:
                 signals += self._of_address(address)
@@ -64,6 +67,6 @@ class BotScoring:
         return signals
 
 
-def _header_signals(told: tuple[str | None, ...], has_language: bool) -> tuple[str, ...]:  # noqa: FBT001 - key of a cache
+def _header_signals(told: tuple[str, ...], has_language: bool) -> tuple[str, ...]:  # noqa: FBT001 - key of a cache
     headers = {name: value for name, value in zip(HINTS, told, strict=True) if value}
     return header_signals(headers | ({"accept-language": "*"} if has_language else {}))

@@ -1,5 +1,7 @@
 """Bots at the door: header by header, then what a record gets."""
 
+import tracemalloc
+
 import pytest
 
 from clickstream_platform.collection.arrivals import Arrival
@@ -132,6 +134,18 @@ def test_server_is_not_taken_for_the_visitor_it_speaks_for() -> None:
 def test_network_alone_is_enough_where_the_address_is_cut() -> None:
     scores = scored({}, browser(), address="192.0.2.0")
     assert scores == {"bot_signals": "crawler_range", "bot_score": 100}
+
+
+def test_made_up_headers_do_not_fill_the_memory() -> None:
+    scoring = BotScoring(load_bot_rules(), RANGES)
+    tracemalloc.start()
+    for number in range(1_000):
+        long = f"{number} " + "x" * 60_000
+        headers = browser(long, sec_ch_ua=long, sec_ch_ua_platform=long)
+        scoring({}, Arrival(path="/", query={}, headers=headers, body=b"", received_us=0))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1_000 * 4_000
 
 
 def test_collector_notes_signals_and_stores_no_header(settings: Settings) -> None:
