@@ -5,7 +5,7 @@ import polars as pl
 from clickstream_platform.attribution import load_conversion_rules
 from clickstream_platform.collection.bots import load_bot_rules
 from clickstream_platform.lake import Lake
-from clickstream_platform.reports.figures import Figures
+from clickstream_platform.reports.figures import Figures, Period
 from clickstream_platform.settings import Settings
 
 NO_RULE = "(no rule)"
@@ -28,8 +28,11 @@ def bot_matches(lake: Lake, settings: Settings, *, days: int) -> pl.DataFrame:
     """
     figures = Figures(lake, settings)
     period = figures.period(days)
-    if period is None:
-        return pl.DataFrame()
+    return pl.DataFrame() if period is None else matches_in(figures, period, settings)
+
+
+def matches_in(figures: Figures, period: Period, settings: Settings) -> pl.DataFrame:
+    """The same for one period, of a snapshot that is open already."""
     conversions = sorted(load_conversion_rules(settings.definitions))
     found = figures.frame("bot_rules", period, conversions=conversions)
     rules = pl.DataFrame(

@@ -9,8 +9,19 @@ from clickstream_platform.collection.bots.rules import CAP
 
 PAGE_VIEW = "page_view"
 
-PASSIVE = ("page_view", "screen_view", "page_ping", "session_start", "first_visit", "http_request")
-"""Events that happen by themselves when a page is fetched or stays open."""
+PASSIVE = (
+    "page_view",
+    "screen_view",
+    "page_ping",
+    "session_start",
+    "first_visit",
+    "http_request",
+    "search",
+)
+"""Events that happen by themselves when an address is fetched or a page stays open."""
+
+SEEN = "view_"
+"""How the names of GA4's events begin that say what stands on a page."""
 
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 
@@ -39,7 +50,8 @@ def bot_behaviour(events: ir.Table, rules: BotRules) -> ir.Table:
         One row per visitor and day, as in `clickstream_platform.tables.bots.BotBehaviour`.
     """
     of_visitors = events.filter(_.visitor_key.notnull(), ~_.is_synthetic)
-    is_active = ~_.event_name.isin(PASSIVE) | (_.engaged_time_ms.fill_null(0) > 0)
+    happens = _.event_name.isin(PASSIVE) | _.event_name.startswith(SEEN)
+    is_active = ~happens | (_.engaged_time_ms.fill_null(0) > 0)
     days = of_visitors.group_by(KEY).agg(
         visitor_id=_.visitor_id.max(),
         events=_.count(),

@@ -97,6 +97,12 @@ UNEVEN = [view(n * n * SECOND) for n in range(11)]
             [view(n * n * SECOND / 9) for n in range(20)], "no_engagement", id="only looks"
         ),
         pytest.param(
+            [view(n * n * SECOND / 9) for n in range(20)]
+            + [view(n * SECOND, event_name="view_item") for n in range(20)],
+            "no_engagement",
+            id="items that a page shows are not engagement",
+        ),
+        pytest.param(
             [view(n * n * SECOND / 9) for n in range(20)] + [view(9 * SECOND, event_name="click")],
             None,
             id="one click",
