@@ -97,6 +97,7 @@ COMMANDS = (
     "serve",
     "sessions",
     "collect",
+    "bots",
 )
 """Modules of this folder that register commands, in the order in which help lists them."""
 

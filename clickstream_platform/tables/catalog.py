@@ -10,6 +10,7 @@ import pandera.polars as pa
 
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
+from clickstream_platform.tables.bots import BotBehaviour
 from clickstream_platform.tables.consent import ConsentLog, Consents
 from clickstream_platform.tables.events import (
     DuplicateEvents,
@@ -101,6 +102,13 @@ TABLES: dict[str, StoredTable] = {
             contract=Consents,
             sort_by=("visitor_key", "valid_from_us"),
             person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="bot_behaviour",
+            contract=BotBehaviour,
+            partition_by=("event_date",),
+            sort_by=("visitor_key",),
+            person_columns=("visitor_id",),
         ),
         StoredTable(name="consent_log", contract=ConsentLog, sort_by=("number",)),
         StoredTable(
