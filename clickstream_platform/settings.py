@@ -168,6 +168,13 @@ class CollectorSettings(Section):
         return value
 
 
+class CanarySettings(Section):
+    """Canary events."""
+
+    url: str = Field("", description="Where they are sent; to collector.port unless given.")
+    within_minutes: float = Field(15, gt=0, description="How long one may take to arrive.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -197,6 +204,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     crm: CrmSettings = CrmSettings()
     collector: CollectorSettings = CollectorSettings()
+    canary: CanarySettings = CanarySettings()
 
     @field_validator("time_zone")
     @classmethod

@@ -11,7 +11,10 @@ import dagster as dg
 from clickstream_platform.orchestration.jobs import ingest_tick
 from clickstream_platform.orchestration.processes import at_work
 from clickstream_platform.orchestration.resources import Platform
-from clickstream_platform.orchestration.watches import quarantine_evaluation
+from clickstream_platform.orchestration.watches import (
+    new_domains_evaluation,
+    quarantine_evaluation,
+)
 from clickstream_platform.settings import Settings
 
 if TYPE_CHECKING:
@@ -110,6 +113,28 @@ def quarantine_alarm(context: dg.SensorEvaluationContext, platform: Platform) ->
     return dg.SensorResult(skip_reason=words, cursor=alarming)
 
 
+@dg.sensor(
+    name="new_domain_alarm",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails the check new_domains within minutes of the first report of a domain that "
+    "no page loaded from before and that belongs to no known vendor.",
+)
+def new_domain_alarm(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+    """Look at the reports; tell when what alarms has changed."""
+    evaluation = new_domains_evaluation(platform.lake(), platform.settings(), now=datetime.now(UTC))
+    alarming = str(evaluation.metadata["new_domains"].value)
+    if alarming != (context.cursor or "none"):
+        context.instance.report_runless_asset_event(evaluation)
+    words = (
+        "Pages load from known domains."
+        if evaluation.passed
+        else f"Pages load from {alarming}: approve it in tag_vendors.toml, or find the tag by "
+        "`clickstream tags lint`."
+    )
+    return dg.SensorResult(skip_reason=words, cursor=alarming)
+
+
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
     target=dg.AssetSelection.all(),
@@ -119,5 +144,5 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Asks for tables that are behind the tables before them.",
 )
 
-sensors = [landing, quarantine_alarm, automation]
+sensors = [landing, quarantine_alarm, new_domain_alarm, automation]
 """All sensors."""
