@@ -313,7 +313,7 @@ IDENTITY = Stage(
 CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
 SESSIONS = Stage(
     name="sessions",
-    tables=("sessions", "session_events", "sessionless_events"),
+    tables=("sessions", "session_events", "sessionless_events", "runaway_sessions"),
     refresh=_sessionize,
     partitions=EVENT_DAYS,
 )

@@ -127,3 +127,35 @@ class SessionlessEvents(pa.DataFrameModel):
         unique = ["event_key"]
         strict = True
         coerce = False
+
+
+class RunawaySessions(pa.DataFrameModel):
+    """The quarantine of sessions: what no person does, cut again and again for its length.
+
+    Its sessions stay in sessions, and count. One row is what would be one session without limits.
+
+    Grain: session_key.
+    Made by: `clickstream_platform.sessions`. Read by: `clickstream quarantine`, the report.
+    """
+
+    session_key: int = pa.Field(description="Surrogate of the first session.")
+    session_id: str = pa.Field(description="The first session; the others follow without a rest.")
+    person_id: str = pa.Field(description="Pseudonym of the person.")
+    person_key: int = pa.Field(description="Surrogate of person_id.")
+    source: str = pa.Field(description="Source of the first event.")
+    started_at: Instant = pa.Field(description="Event time of the first event.")
+    ended_at: Instant = pa.Field(description="Event time of the last event.")
+    session_date: pl.Date = pa.Field(description="UTC date of started_at; partition.")
+    sessions: int = pa.Field(ge=1, description="Sessions that it was cut into.")
+    events: int = pa.Field(ge=1, description="Events in them.")
+    event_cuts: int = pa.Field(ge=0, description="Cuts for the most events of a session.")
+    duration_cuts: int = pa.Field(ge=0, description="Cuts for the longest duration.")
+    is_bot: bool = pa.Field(description="Any event is flagged as a bot's.")
+
+    class Config:
+        """Exactly these columns, never cast."""
+
+        name = "runaway_sessions"
+        unique = ["session_key"]
+        strict = True
+        coerce = False

@@ -33,7 +33,7 @@ DERIVED = (
 TOGETHER = {
     "identity_map": ("identity_map", "identity_merges", "identity_conflicts"),
     "consents": ("consents", "consent_log"),
-    "sessions": ("sessions", "session_events", "sessionless_events"),
+    "sessions": ("sessions", "session_events", "sessionless_events", "runaway_sessions"),
 }
 FIRST: dict[str, set[str | None]] = {
     name: {None} for table in ("identity_map", "consents") for name in TOGETHER[table]
@@ -120,7 +120,7 @@ def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     for table in DERIVED[:2]:
         world.refresh(table)
     today: set[str | None] = {day_key(NOW.date())}
-    dated = ("session_events", "sessionless_events", *DERIVED[2:])
+    dated = (*TOGETHER["sessions"], *DERIVED[3:])
     assert world.asked() == dict.fromkeys(dated, today)
     for table in DERIVED[2:]:
         world.refresh(table)

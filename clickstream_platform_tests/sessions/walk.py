@@ -62,7 +62,7 @@ def walk(
     policy: SessionPolicy,
     definitions: SessionDefinitions = SHIPPED,
 ) -> dict[str, pl.DataFrame]:
-    """The three tables of sessions, but for channels, in order of all columns."""
+    """The tables of sessions, but for channels, in order of all columns."""
     people = {
         link["visitor_key"]: link for link in identity_map.to_dicts() if not link["is_shared"]
     }
@@ -93,7 +93,35 @@ def walk(
         "sessions": _frame("sessions", sessions).drop("channel"),
         "session_events": _frame("session_events", places),
         "sessionless_events": _frame("sessionless_events", sessionless),
+        "runaway_sessions": _frame("runaway_sessions", _runaways(sessions, policy)),
     }
+
+
+def _runaways(sessions: Iterable[Row], policy: SessionPolicy) -> list[Row]:
+    """What the limits cut; ``sessions`` are in order of time for each person."""
+    chains: list[list[Row]] = []
+    for session in sessions:
+        last = chains[-1][-1] if chains else None
+        follows = (
+            last is not None
+            and last["person_key"] == session["person_key"]
+            and session["cut_reason"] in {"max_duration", "max_events"}
+            and session["started_at"] - last["ended_at"] <= policy.timeout
+        )
+        if follows:
+            chains[-1].append(session)
+        else:
+            chains.append([session])
+    found = []
+    for chain in chains:
+        reasons = [it["cut_reason"] for it in chain]
+        cuts = {"event_cuts": reasons.count("max_events")}
+        cuts["duration_cuts"] = reasons.count("max_duration")
+        if cuts["event_cuts"] or cuts["duration_cuts"] >= policy.storm_cuts:
+            ends = {"ended_at": chain[-1]["ended_at"], "is_bot": any(it["is_bot"] for it in chain)}
+            sums = {"sessions": len(chain), "events": sum(it["events"] for it in chain)}
+            found.append(chain[0] | cuts | ends | sums)
+    return found
 
 
 def _runs(in_time: Sequence[Row], policy: SessionPolicy) -> Iterable[Run]:

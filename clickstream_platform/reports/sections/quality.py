@@ -21,7 +21,7 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
         subject.figures.frame("quarantine_reasons"),
         subject.figures.frame("freshness"),
     )
-    late = subject.frame("late_by_day")
+    late, runaways = subject.frame("late_by_day"), subject.frame("runaway_sessions")
     received, loaded = total(ledger["received"]), total(ledger["loaded"])
     aged = freshness.select(
         "source",
@@ -68,6 +68,19 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
                 takeaway="They are in the tables under the day they happened.",
                 table=subject.table(late),
                 empty="No event of this period was late." if late.is_empty() else "",
+            ),
+            Figure(
+                id="runaway-sessions",
+                title="Sessions that ran away",
+                takeaway="Cut for their length until no person would have them. They count; "
+                "`clickstream quarantine sessions` lists them.",
+                table=subject.table(
+                    runaways.with_columns(longest=pl.duration(seconds="longest_s")).drop(
+                        "longest_s"
+                    )
+                ),
+                empty="No session ran away in this period." if runaways.is_empty() else "",
+                is_wide=True,
             ),
             Figure(
                 id="freshness",
