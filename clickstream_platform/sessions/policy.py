@@ -18,6 +18,9 @@ PAGE_VIEWS = ("page_view", "screen_view")
 LOGOUTS = ("logout", "sign_out")
 """Events by which a user leaves."""
 
+SERVER = "server"
+"""Platform of events that a server sends, and no browser or app: they join sessions alone."""
+
 RESOLUTION = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = timedelta(days=1) // RESOLUTION

@@ -188,7 +188,8 @@ class _Run:
         if people is not None and islands.all_there(people.removed):
             if people.added or people.removed:
                 islands.find_moved_visitors(backend, lake, people)
-            self._find_points(set(events.dates), islands.parts_of_suspects(backend, self.buckets))
+            suspected = islands.parts_of_suspects(backend, self.policy, self.buckets)
+            self._find_points(set(events.dates), suspected)
         else:
             # Anybody may have been somebody else before.
             everything = {*lake.dates("events"), *lake.dates("session_events")}
@@ -251,7 +252,9 @@ class _Run:
         self._replace("sessions", sessions, kept, consumed)
         # What an event was before is either as it is now, or a difference.
         events = self._parts(
-            "SELECT CAST(make_timestamp(us) AS DATE), person_key FROM sorted UNION "
+            "SELECT event_date, person_key FROM made_session_events UNION "
+            "SELECT event_date, person_key FROM made_sessionless_events "
+            "WHERE person_key IS NOT NULL UNION "
             "SELECT old_date, old_person_key FROM differences WHERE old_person_key IS NOT NULL"
         )
         unplaced = "SELECT * FROM {old} WHERE event_key NOT IN (SELECT event_key FROM stale_events)"

@@ -37,7 +37,7 @@ class Sessions(pa.DataFrameModel):
         ],
         description="Why it starts: first of the person's run, or what cut the one before.",
     )
-    events: int = pa.Field(ge=1, description="Events in the session.")
+    events: int = pa.Field(ge=1, description="Events in the session, those of servers included.")
     page_views: int = pa.Field(ge=0, description="Page and screen views.")
     engaged_time_s: float = pa.Field(
         nullable=True, ge=0, description="Foreground time, seconds; null where nothing pings."
@@ -113,8 +113,9 @@ class SessionlessEvents(pa.DataFrameModel):
     event_key: int = pa.Field(description="Surrogate of the event.")
     person_key: int = pa.Field(nullable=True, description="Surrogate of the person, if any.")
     reason: str = pa.Field(
-        isin=["no_person", "only_pings"],
-        description="Nobody is known, or nothing but pings would be in its session.",
+        isin=["no_person", "only_pings", "no_open_session"],
+        description="Nobody is known; nothing but pings would be in its session; or a server sent "
+        "it, and its person had done nothing for longer than the timeout.",
     )
     event_name: str = pa.Field(description="Kind of event.")
     occurred_us: int = pa.Field(description="Event time, microseconds since 1970-01-01 UTC.")
