@@ -60,6 +60,9 @@ class SessionSettings(Section):
     timeout_minutes: float = Field(30, gt=0, description="Longest gap inside a session.")
     max_duration_hours: float = Field(24, gt=0, description="Longest session.")
     max_events: int = Field(10_000, ge=0, description="Most events of a session; 0 for any number.")
+    storm_cuts: int = Field(
+        2, ge=1, description="Cuts by max_duration_hours in a row that make a session a runaway."
+    )
     cut_on_campaign: bool = Field(True, description="A new campaign starts a session.")
     cut_on_logout: bool = Field(False, description="What follows a logout is another session.")
     cut_on_identity: bool = Field(False, description="Signing in starts a session.")

@@ -97,6 +97,7 @@ COMMANDS = (
     "serve",
     "sessions",
     "collect",
+    "bots",
     "tags",
     "canary",
 )

@@ -1,8 +1,10 @@
 """Sensors: what has landed, what automation asks for, and an alarm about quarantine."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -13,12 +15,22 @@ from clickstream_platform.orchestration.watches import (
     new_domains_evaluation,
     quarantine_evaluation,
 )
+from clickstream_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from clickstream_platform.events import LandedFile
 
 WAITING = "clickstream/waiting"
 """Tag of a tick: digest of what waited when it was asked for."""
 
 MAX_COUNTED = 12
 """Attempts that are counted; later ones wait as long as the last of these."""
+
+PATIENCE_S = 4.0
+"""How long one look lasts while nothing waits: the daemon looks every five seconds at best."""
+
+GLANCE_S = 0.5
+"""Pause between the glances of a look."""
 
 FIRST_PAUSE = timedelta(seconds=10)
 """Pause after the first failed attempt at the same files; doubles with each."""
@@ -40,11 +52,7 @@ def landing(
     Each has a run key of its own, so that a failed run is asked for again, ever less often, and a
     daemon that dies in between asks for the same one.
     """
-    from clickstream_platform.events import Ledger, pending_files
-
-    settings = platform.settings()
-    files = pending_files(settings)
-    unfinished = Ledger(settings.state).in_state("landed", "loading")
+    files, unfinished = _waiting(platform.settings())
     if not files and not unfinished:
         return dg.SkipReason("Nothing waits.")
     if busy := at_work(context.instance):
@@ -66,6 +74,18 @@ def landing(
             )
     key = f"{digest}:{earlier[0].dagster_run.run_id if earlier else 'first'}"
     return dg.RunRequest(run_key=key, tags={WAITING: digest})
+
+
+def _waiting(settings: Settings) -> "tuple[list[LandedFile], list[dict[str, object]]]":
+    """Files that wait and batches that are unfinished, as soon as there are any."""
+    from clickstream_platform.events import Ledger, pending_files
+
+    ledger, patient_until = Ledger(settings.state), time.monotonic() + PATIENCE_S
+    while True:
+        files, unfinished = pending_files(settings), ledger.in_state("landed", "loading")
+        if files or unfinished or time.monotonic() >= patient_until:
+            return files, unfinished
+        time.sleep(GLANCE_S)
 
 
 def _digest(waiting: Sequence[str]) -> str:

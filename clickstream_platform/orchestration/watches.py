@@ -26,6 +26,9 @@ NEW_DOMAINS = "new_domains"
 NEW_DOMAIN_ALARM = timedelta(days=7)
 """How long a domain that was never reported before alarms, unless its vendor is approved."""
 
+RUNAWAY_WINDOW = timedelta(days=7)
+"""Ends of sessions that the check of runaways looks at."""
+
 COMPLETENESS_WINDOW = timedelta(days=7)
 """Event dates that completeness looks at."""
 
@@ -270,6 +273,28 @@ def canary_evaluation(
     )
 
 
+@dg.asset_check(
+    asset="runaway_sessions",
+    name="runaways",
+    description="No session of the last seven days ran away that is not flagged as a bot's.",
+)
+def runaways(platform: Platform) -> dg.AssetCheckResult:
+    """Count sessions that no person has."""
+    import polars as pl
+
+    ended = pl.col("ended_at") >= datetime.now(UTC) - RUNAWAY_WINDOW
+    found = platform.lake().scan("runaway_sessions").filter(ended, ~pl.col("is_bot")).collect()
+    by_source = found.group_by("source").agg(runaways=pl.len(), events=pl.col("events").sum())
+    return dg.AssetCheckResult(
+        passed=found.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "by_source": dg.MetadataValue.json(by_source.sort("source").to_dicts()),
+            "look": "clickstream quarantine sessions",
+        },
+    )
+
+
 all_watches = [
     canary_arrival,
     new_domains_check,
@@ -278,5 +303,6 @@ all_watches = [
     completeness_check,
     quarantine_share,
     storage_period,
+    runaways,
 ]
 """Checks that are not of a contract."""

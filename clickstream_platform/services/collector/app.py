@@ -214,6 +214,7 @@ class Collector:
             body=raw,
             received_us=request.received_us,
             address=network_of(request.address),
+            client=request.address,
         )
         key: WriteKey | None = None
         try:
