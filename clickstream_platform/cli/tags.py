@@ -122,6 +122,11 @@ def csp(
     if container is None and not from_events:
         name = "container"
         raise ParameterError(name, None, "is missing", instead="GTM-ABC123_v42.json")
+    if key is not None and collector is None:
+        name = "collector"
+        raise ParameterError(
+            name, None, "is missing, to which --key reports", instead="https://c.shop.example"
+        )
     settings = settings_of(data)
     seen = None
     if from_events:

@@ -90,6 +90,8 @@ def test_policy_is_printed_as_headers_and_as_json(tmp_path: Path) -> None:
 def test_policy_needs_a_container_or_reports(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"^container is missing"):
         tags("csp")
+    with pytest.raises(ParameterError, match=r"^collector is missing, to which --key reports"):
+        tags("csp", "--from-events", "--key", "k", "--data", tmp_path / "data")
     assert "default-src 'self'" in tags("csp", "--from-events", "--data", tmp_path / "data")
 
 
