@@ -147,8 +147,8 @@ def _pairs(seen: pl.DataFrame) -> Iterator[tuple[str, str]]:
 def _of_container(container: Container, vendors: Vendors) -> Iterator[tuple[str, str]]:
     """Directives and sources that live tags need."""
     if container.is_server:
-        name, rule = "container", "is of a server: no browser runs it"
-        raise ParameterError(name, container.public_id, rule, instead="a web container")
+        what, rule = "container", "is of a server: no browser runs it"
+        raise ParameterError(what, container.public_id, rule, instead="a web container")
     case = Case(container, vendors, None)
     needed = {"google_tag_manager"} & vendors.keys()
     for tag in container.live_tags:
