@@ -18,6 +18,7 @@ from clickstream_platform.attribution.conversions import (
 )
 from clickstream_platform.attribution.credits import (
     MODELS,
+    NO_CONSENT,
     UNATTRIBUTED,
     attribution_credits,
     channel_report,
@@ -33,6 +34,7 @@ from clickstream_platform.attribution.touchpoints import touchpoints
 __all__ = [
     "DIRECT",
     "MODELS",
+    "NO_CONSENT",
     "UNATTRIBUTED",
     "ChannelRules",
     "ConversionRule",

@@ -14,6 +14,7 @@ from clickstream_platform.attribution.conversions import (
     conversion_candidates,
     once_per_order,
 )
+from clickstream_platform.collection.consent_log import Silence
 from clickstream_platform.lake import Lake, view
 
 ORDER = ("person_key", "order_id")
@@ -27,10 +28,11 @@ class Finder:
         backend: Backend,
         lake: Lake,
         rules: Mapping[str, ConversionRule],
+        silence: Mapping[str, Silence],
         *,
         longest_session: timedelta,
     ) -> None:
-        self.backend, self.lake, self.rules = backend, lake, rules
+        self.backend, self.lake, self.rules, self.silence = backend, lake, rules, silence
         self.longest_session = longest_session
 
     def with_shared_orders(self, dates: Iterable[date]) -> list[date]:
@@ -83,7 +85,10 @@ class Finder:
             view(self.backend, self.lake, name, files=self.lake.files(name, dates=days[name]))
             for name in days
         )
-        return conversion_candidates(events, session_events, sessions, self.rules)
+        person_consents = view(self.backend, self.lake, "person_consents")
+        return conversion_candidates(
+            events, session_events, sessions, person_consents, self.rules, self.silence
+        )
 
     def _session_dates(self, dates: Sequence[date] | None) -> list[date] | None:
         """Dates on which a session of these dates may have started."""

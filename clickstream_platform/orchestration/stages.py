@@ -228,6 +228,12 @@ def _record_consent(work: Work) -> "Iterator[Refreshed]":
     yield from refresh_consents(work.lake, work.settings)
 
 
+def _hold_consent(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.consent_log import refresh_person_consents
+
+    yield refresh_person_consents(work.lake, now=work.now)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -311,6 +317,7 @@ IDENTITY = Stage(
     refresh=_stitch,
 )
 CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
+PERSON_CONSENTS = Stage(name="person_consents", tables=("person_consents",), refresh=_hold_consent)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events"),
@@ -336,6 +343,7 @@ STAGES = (
     EVENTS,
     IDENTITY,
     CONSENT,
+    PERSON_CONSENTS,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

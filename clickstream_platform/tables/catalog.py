@@ -10,7 +10,7 @@ import pandera.polars as pa
 
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
-from clickstream_platform.tables.consent import ConsentLog, Consents
+from clickstream_platform.tables.consent import ConsentLog, Consents, PersonConsents
 from clickstream_platform.tables.events import (
     DuplicateEvents,
     Events,
@@ -101,6 +101,12 @@ TABLES: dict[str, StoredTable] = {
             contract=Consents,
             sort_by=("visitor_key", "valid_from_us"),
             person_columns=("visitor_id", "user_id"),
+        ),
+        StoredTable(
+            name="person_consents",
+            contract=PersonConsents,
+            sort_by=("person_key",),
+            person_columns=("person_id",),
         ),
         StoredTable(name="consent_log", contract=ConsentLog, sort_by=("number",)),
         StoredTable(

@@ -8,6 +8,7 @@ from clickstream_platform.collection.consent.consent_mode import (
 from clickstream_platform.collection.consent.errors import ConsentStringError
 from clickstream_platform.collection.consent.gpp import GppString, decode_gpp, encode_gpp
 from clickstream_platform.collection.consent.purposes import (
+    CHOICES,
     COLUMNS,
     Policy,
     Verdict,
@@ -28,6 +29,7 @@ from clickstream_platform.collection.consent.tcf import (
 )
 
 __all__ = [
+    "CHOICES",
     "COLUMNS",
     "ConsentSignals",
     "ConsentStringError",

@@ -9,7 +9,11 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
-from clickstream_platform.orchestration.assets.consent import consent_checks, consents
+from clickstream_platform.orchestration.assets.consent import (
+    consent_checks,
+    consents,
+    person_consents,
+)
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
     event_checks,
@@ -37,6 +41,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     identity_decisions,
     identity_map,
     consents,
+    person_consents,
     sessions,
     touchpoints,
     conversions,

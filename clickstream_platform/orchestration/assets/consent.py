@@ -7,7 +7,7 @@ import dagster as dg
 from clickstream_platform.orchestration.checks import contract_check
 from clickstream_platform.orchestration.conditions import when_behind
 from clickstream_platform.orchestration.resources import Platform
-from clickstream_platform.orchestration.stages import CONSENT
+from clickstream_platform.orchestration.stages import CONSENT, PERSON_CONSENTS
 from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, materialize, table
 
 
@@ -33,5 +33,27 @@ def consents(context: dg.AssetExecutionContext, platform: Platform) -> Materiali
     yield from materialize(context, platform, CONSENT)
 
 
-consent_checks = [contract_check(name, CONSENT) for name in CONSENT.tables]
+@dg.multi_asset(
+    name="hold_consent",
+    specs=[
+        table(
+            "person_consents",
+            stage=PERSON_CONSENTS,
+            owner="privacy",
+            kinds={"polars"},
+            deps=["consents", "identity_map"],
+            condition=when_behind(),
+        )
+    ],
+    pool=PERSON_CONSENTS.pool,
+    retry_policy=TRANSIENT,
+)
+def person_consents(context: dg.AssetExecutionContext, platform: Platform) -> Materialized:
+    """Say what each person consents to now, on whichever device they said so last."""
+    yield from materialize(context, platform, PERSON_CONSENTS)
+
+
+consent_checks = [
+    contract_check(name, stage) for stage in (CONSENT, PERSON_CONSENTS) for name in stage.tables
+]
 """Contract checks of the tables above."""
