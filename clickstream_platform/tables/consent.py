@@ -65,7 +65,8 @@ class PersonConsents(pa.DataFrameModel):
     Who never chose has no row: the law of the country decides about them.
 
     Grain: person_key.
-    Made by: `clickstream_platform.collection.consent_log`. Read by: touchpoints, conversions.
+    Made by: `clickstream_platform.collection.consent_log`. Read by: touchpoints, conversions,
+    scores, reports, probabilistic matches.
     """
 
     person_id: str = pa.Field(description="Pseudonym of the person.")
