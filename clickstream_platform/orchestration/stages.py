@@ -234,6 +234,12 @@ def _hold_consent(work: Work) -> "Iterator[Refreshed]":
     yield refresh_person_consents(work.lake, now=work.now)
 
 
+def _count_cookieless(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.sessions import refresh_cookieless
+
+    yield from _anew_then_new(refresh_cookieless, work)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -318,6 +324,12 @@ IDENTITY = Stage(
 )
 CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
 PERSON_CONSENTS = Stage(name="person_consents", tables=("person_consents",), refresh=_hold_consent)
+COOKIELESS = Stage(
+    name="cookieless",
+    tables=("cookieless_counts",),
+    refresh=_count_cookieless,
+    partitions=EVENT_DAYS,
+)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events"),
@@ -344,6 +356,7 @@ STAGES = (
     IDENTITY,
     CONSENT,
     PERSON_CONSENTS,
+    COOKIELESS,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

@@ -11,6 +11,7 @@ import pandera.polars as pa
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
 from clickstream_platform.tables.consent import ConsentLog, Consents, PersonConsents
+from clickstream_platform.tables.cookieless import CookielessCounts
 from clickstream_platform.tables.events import (
     DuplicateEvents,
     Events,
@@ -154,6 +155,12 @@ TABLES: dict[str, StoredTable] = {
             sort_by=("person_key", "occurred_us"),
             person_columns=("person_key",),
             held_for=ARRANGED,
+        ),
+        StoredTable(
+            name="cookieless_counts",
+            contract=CookielessCounts,
+            partition_by=("event_date",),
+            sort_by=("page_host", "page_path"),
         ),
         StoredTable(
             name="touchpoints",

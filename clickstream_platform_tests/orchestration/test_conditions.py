@@ -26,6 +26,7 @@ DERIVED = (
     "identity_map",
     "consents",
     "person_consents",
+    "cookieless_counts",
     "sessions",
     "touchpoints",
     "conversions",

@@ -79,10 +79,19 @@ class Processing(_Part):
     is_exempt: bool = Field(False, description="No choice is offered.")  # noqa: FBT003
 
 
+class Cookieless(_Part):
+    """What is counted without identifiers of events that may not be measured."""
+
+    regimes: frozenset[str] = frozenset()
+    """Where it is; a country that no regime names is counted if all of them are here."""
+    least: int = Field(10, ge=2, description="People that a count must be of; fewer are folded.")
+
+
 class Policy(_Part):
     """The whole table."""
 
     tcf: TcfPolicy
+    cookieless: Cookieless = Cookieless()
     regimes: dict[str, Regime]
     processing: tuple[Processing, ...]
     columns: dict[str, str]
@@ -98,6 +107,9 @@ class Policy(_Part):
             raise ValueError(message)
         if not self.regimes:
             message = "at least one regime is needed: unknown countries get the strictest"
+            raise ValueError(message)
+        if strange := sorted(self.cookieless.regimes - set(self.regimes)):
+            message = f"cookieless: {strange} is no regime"
             raise ValueError(message)
         known = {layout.name for found in layouts().values() for layout in found.values()}
         for each in self.processing:

@@ -12,6 +12,7 @@ from clickstream_platform.orchestration.assets.attribution import (
 from clickstream_platform.orchestration.assets.consent import (
     consent_checks,
     consents,
+    cookieless_counts,
     person_consents,
 )
 from clickstream_platform.orchestration.assets.events import (
@@ -42,6 +43,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     identity_map,
     consents,
     person_consents,
+    cookieless_counts,
     sessions,
     touchpoints,
     conversions,
