@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import Kind, NewKey
 from clickstream_platform.services.collector import Collector, EventLog, write_keys
 from clickstream_platform.settings import CollectorSettings, Settings
@@ -25,6 +26,7 @@ class Door:
     settings: Settings
     options: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = NOW
+    enrichments: tuple[Enrichment, ...] = ()
 
     def key(
         self,
@@ -57,6 +59,7 @@ class Door:
             section,
             log,
             write_keys(self.settings),
+            enrichments=self.enrichments,
             clock_ns=lambda: int(self.now.timestamp() * 1_000_000) * 1000,
         )
 

@@ -8,6 +8,7 @@ from types import FrameType
 
 import uvicorn
 
+from clickstream_platform.collection.consent import ConsentDoor, load_policy
 from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events import foreign_sources
@@ -66,7 +67,8 @@ def collector(settings: Settings) -> Collector:
         seal_bytes=section.seal_mb * 1_000_000,
         pending_bytes=section.pending_mb * 1_000_000,
     )
-    return Collector(section, log, write_keys(settings))
+    doors = [ConsentDoor(load_policy(settings.definitions))] if section.strip_refused else []
+    return Collector(section, log, write_keys(settings), enrichments=doors)
 
 
 def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None]) -> None:
