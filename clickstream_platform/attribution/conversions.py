@@ -56,11 +56,13 @@ def conversions(  # noqa: PLR0913, PLR0917 - four tables, and two definitions th
     person_consents: ir.Table,
     rules: Mapping[str, ConversionRule],
     silence: Mapping[str, Silence],
+    *,
+    reported: ir.Table | None = None,
 ) -> ir.Table:
     """Find the conversions among events: declared ones, of people, once per order.
 
-    Synthetic events and sessions of bots do not count, nor do events outside every session, nor
-    anything of a person who does not allow measurement.
+    Synthetic events and sessions of bots do not count, nor do events outside every session, but for
+    those that a server reported. Nothing counts of a person who does not allow measurement.
 
     Args:
         events: Contract: `clickstream_platform.tables.events.Events`.
@@ -69,11 +71,15 @@ def conversions(  # noqa: PLR0913, PLR0917 - four tables, and two definitions th
         person_consents: Contract: `clickstream_platform.tables.consent.PersonConsents`.
         rules: The rules of `load_conversion_rules`.
         silence: What counts for who never chose.
+        reported: Events of servers that are in no session: ``event_key``, ``person_id``,
+            ``person_key``, ``country``.
 
     Returns:
         Contract: `clickstream_platform.tables.attribution.Conversions`.
     """
-    found = conversion_candidates(events, session_events, sessions, person_consents, rules, silence)
+    found = conversion_candidates(
+        events, session_events, sessions, person_consents, rules, silence, reported
+    )
     return once_per_order(found).select(COLUMNS)
 
 
@@ -84,6 +90,7 @@ def conversion_candidates(  # noqa: PLR0913, PLR0917 - as `conversions`
     person_consents: ir.Table,
     rules: Mapping[str, ConversionRule],
     silence: Mapping[str, Silence],
+    reported: ir.Table | None = None,
 ) -> ir.Table:
     """Find every event that is declared to count, orders that repeat included.
 
@@ -98,9 +105,13 @@ def conversion_candidates(  # noqa: PLR0913, PLR0917 - as `conversions`
         "session_key", "session_id", "person_id", "person_key", is_attributable="may_attribute"
     )
     counting = [name for name, rule in rules.items() if rule.counts_revenue]
-    found = named.inner_join(places, "event_key").inner_join(people, "session_key")
+    whose = places.inner_join(people, "session_key").drop("session_key")
+    if reported is not None:
+        theirs = permitted(reported, person_consents, USES, silence).filter(_.may_measure)
+        theirs = theirs.mutate(session_id=ibis.null("string"), is_attributable=_.may_attribute)
+        whose = whose.union(theirs.select(whose.columns))
     nothing = ibis.literal(0).cast(MONEY)
-    return found.select(
+    return named.inner_join(whose, "event_key").select(
         "event_key",
         "person_id",
         "person_key",

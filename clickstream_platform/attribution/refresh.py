@@ -13,7 +13,7 @@ from ibis.backends.duckdb import Backend
 from clickstream_platform.attribution.changed import net_changes
 from clickstream_platform.attribution.conversions import load_conversion_rules
 from clickstream_platform.attribution.credits import attribution_credits
-from clickstream_platform.attribution.orders import Finder
+from clickstream_platform.attribution.orders import OUTSIDE, Finder
 from clickstream_platform.attribution.touched import (
     dates_of_choosers,
     preceding,
@@ -106,7 +106,9 @@ def refresh_conversions(
     """
     rules = load_conversion_rules(settings.definitions)
     silence = silence_of(load_policy(settings.definitions))
-    upstreams = ("events", "session_events", "sessions", "person_consents")
+    upstreams = ["events", "session_events", "sessions", "person_consents"]
+    if lake.exists(OUTSIDE):
+        upstreams.append(OUTSIDE)
     step = _plan(
         lake,
         "conversions",

@@ -9,6 +9,7 @@ from ibis.backends.duckdb import Backend
 from clickstream_platform.attribution.changed import changed_rows, distinct_dates
 from clickstream_platform.attribution.conversions import COLUMNS, ConversionRule
 from clickstream_platform.attribution.credits import MICROSECOND
+from clickstream_platform.attribution.orders import OUTSIDE
 from clickstream_platform.attribution.touchpoints import USES
 from clickstream_platform.lake import Changes, Lake, view
 from clickstream_platform.tables.catalog import TABLES
@@ -25,14 +26,19 @@ def touched_by_events(
     reach: timedelta,
 ) -> list[date]:
     """Dates of events that count and that changed, in their session or in what they allow."""
-    dates = dates_of_choosers(
-        backend, lake, changes["person_consents"], "session_events", event_names=[*rules]
-    )
+    dates: set[date] = set()
+    for table in ("session_events", OUTSIDE):
+        dates |= dates_of_choosers(
+            backend, lake, changes["person_consents"], table, event_names=[*rules]
+        )
     event = ("event_key", "event_name", "event_date", "occurred_us")
     for table, columns in {
-        "events": (*event, "event_id", "order_id", "revenue", "is_synthetic"),
+        "events": (*event, "event_id", "order_id", "revenue", "is_synthetic", "country"),
         "session_events": (*event, "session_key", "person_key"),
+        OUTSIDE: (*event, "person_key", "reason"),
     }.items():
+        if table not in changes:
+            continue
         rows = changed_rows(backend, lake, table, changes[table], columns)
         if rows is None:
             dates |= set(changes[table].dates)

@@ -240,6 +240,12 @@ def _count_cookieless(work: Work) -> "Iterator[Refreshed]":
     yield from _anew_then_new(refresh_cookieless, work)
 
 
+def _measure_behaviour(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
+
+    yield refresh_bot_behaviour(work.lake, work.settings)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -330,9 +336,10 @@ COOKIELESS = Stage(
     refresh=_count_cookieless,
     partitions=EVENT_DAYS,
 )
+BEHAVIOUR = Stage(name="behaviour", tables=("bot_behaviour",), refresh=_measure_behaviour)
 SESSIONS = Stage(
     name="sessions",
-    tables=("sessions", "session_events", "sessionless_events"),
+    tables=("sessions", "session_events", "sessionless_events", "runaway_sessions"),
     refresh=_sessionize,
     partitions=EVENT_DAYS,
 )
@@ -357,6 +364,7 @@ STAGES = (
     CONSENT,
     PERSON_CONSENTS,
     COOKIELESS,
+    BEHAVIOUR,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

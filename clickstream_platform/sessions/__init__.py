@@ -14,6 +14,7 @@ from clickstream_platform.sessions.cookieless import (
 )
 from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, SessionPolicy
 from clickstream_platform.sessions.refresh import refresh_sessions
+from clickstream_platform.sessions.runaways import runaway_sessions
 from clickstream_platform.sessions.summary import (
     SessionDefinitions,
     load_session_definitions,
@@ -42,6 +43,7 @@ __all__ = [
     "preset_policies",
     "refresh_cookieless",
     "refresh_sessions",
+    "runaway_sessions",
     "session_events",
     "sessionless_events",
     "summarize_sessions",

@@ -10,6 +10,7 @@ import pandera.polars as pa
 
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
+from clickstream_platform.tables.bots import BotBehaviour
 from clickstream_platform.tables.consent import ConsentLog, Consents, PersonConsents
 from clickstream_platform.tables.cookieless import CookielessCounts
 from clickstream_platform.tables.events import (
@@ -26,7 +27,12 @@ from clickstream_platform.tables.identity import (
 )
 from clickstream_platform.tables.privacy import SubjectRequests
 from clickstream_platform.tables.segments import EngagementScores, SegmentMembers, Segments
-from clickstream_platform.tables.sessions import SessionEvents, SessionlessEvents, Sessions
+from clickstream_platform.tables.sessions import (
+    RunawaySessions,
+    SessionEvents,
+    SessionlessEvents,
+    Sessions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,7 @@ class StoredTable:
 AS_ARRIVED = "the record of what arrived, which every use of it asks for consent"
 ARRANGED = "the record of what arrived, put in order; every use of it asks for consent"
 WHO_CHOSE = "keeping to a choice on every device of the person, and proving it"
+SECURITY = "telling programs and mistakes apart, which needs no consent"
 ACCOUNT = "account of what others were told; a withdrawal adds that they were told to forget"
 
 TABLES: dict[str, StoredTable] = {
@@ -131,6 +138,14 @@ TABLES: dict[str, StoredTable] = {
             person_columns=("person_id",),
             held_for=WHO_CHOSE,
         ),
+        StoredTable(
+            name="bot_behaviour",
+            contract=BotBehaviour,
+            partition_by=("event_date",),
+            sort_by=("visitor_key",),
+            person_columns=("visitor_id",),
+            held_for=SECURITY,
+        ),
         StoredTable(name="consent_log", contract=ConsentLog, sort_by=("number",)),
         StoredTable(
             name="sessions",
@@ -161,6 +176,14 @@ TABLES: dict[str, StoredTable] = {
             contract=CookielessCounts,
             partition_by=("event_date",),
             sort_by=("page_host", "page_path"),
+        ),
+        StoredTable(
+            name="runaway_sessions",
+            contract=RunawaySessions,
+            partition_by=("session_date",),
+            sort_by=("person_key", "started_at"),
+            person_columns=("person_id",),
+            held_for=SECURITY,
         ),
         StoredTable(
             name="touchpoints",

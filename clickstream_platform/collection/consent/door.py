@@ -16,6 +16,7 @@ SIGNALS = frozenset(name for names in NAMES.values() for name in names)
 COUNTED = (
     *("event_id", "event_name", "occurred_at", "created_at", "sent_at", "received_at"),
     *("app_id", "platform", "collection_source", "country", "is_synthetic"),
+    *("bot_score", "bot_signals"),
 )
 """Fields that are kept of an event which is only counted."""
 

@@ -9,6 +9,7 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
+from clickstream_platform.orchestration.assets.bots import bot_behaviour, bot_checks
 from clickstream_platform.orchestration.assets.consent import (
     consent_checks,
     consents,
@@ -44,6 +45,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     consents,
     person_consents,
     cookieless_counts,
+    bot_behaviour,
     sessions,
     touchpoints,
     conversions,
@@ -60,6 +62,7 @@ all_contract_checks = [
     *event_checks,
     *identity_checks,
     *consent_checks,
+    *bot_checks,
     *session_checks,
     *attribution_checks,
     *segment_checks,

@@ -53,6 +53,7 @@ def touchpoints(context: dg.AssetExecutionContext, platform: Platform) -> Materi
                 "sessions",
                 "session_events",
                 "person_consents",
+                "sessionless_events",
             ],
             condition=when_behind(),
         )

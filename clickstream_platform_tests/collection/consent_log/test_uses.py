@@ -52,6 +52,7 @@ def test_what_is_held_whatever_people_chose_is_listed_here() -> None:
         *("identity_decisions", "identity_merges", "identity_conflicts", "identity_map"),
         *("consents", "person_consents"),
         *("sessions", "session_events", "sessionless_events"),
+        *("bot_behaviour", "runaway_sessions"),
         "crm_syncs",
     }
 
