@@ -98,6 +98,8 @@ COMMANDS = (
     "sessions",
     "collect",
     "bots",
+    "tags",
+    "canary",
 )
 """Modules of this folder that register commands, in the order in which help lists them."""
 

@@ -73,3 +73,5 @@ class Protocol:
     key: Callable[[Arrival, object], str | None]
     decode: Callable[[Arrival, object], Batch]
     answer: Callable[[Arrival, Batch], Answer]
+    source: str | None = None
+    """Where its records land, if not under the source of the key."""

@@ -320,7 +320,7 @@ CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_rec
 BEHAVIOUR = Stage(name="behaviour", tables=("bot_behaviour",), refresh=_measure_behaviour)
 SESSIONS = Stage(
     name="sessions",
-    tables=("sessions", "session_events", "sessionless_events"),
+    tables=("sessions", "session_events", "sessionless_events", "runaway_sessions"),
     refresh=_sessionize,
     partitions=EVENT_DAYS,
 )

@@ -25,6 +25,7 @@ PURPOSES = {
     "sessions": ("Your visits", "to measure use"),
     "session_events": ("Which act belongs to which visit", "to measure use"),
     "sessionless_events": ("What you did outside of visits", "to measure use"),
+    "runaway_sessions": ("Visits too long for a person", "to tell people from programs"),
     "touchpoints": ("Campaigns and pages that led you to us", "to know which marketing works"),
     "conversions": ("What you ordered or signed up for", "to know which marketing works"),
     "attribution_credits": ("Share of marketing in your orders", "to know which marketing works"),

@@ -26,7 +26,12 @@ from clickstream_platform.tables.identity import (
 )
 from clickstream_platform.tables.privacy import SubjectRequests
 from clickstream_platform.tables.segments import EngagementScores, SegmentMembers, Segments
-from clickstream_platform.tables.sessions import SessionEvents, SessionlessEvents, Sessions
+from clickstream_platform.tables.sessions import (
+    RunawaySessions,
+    SessionEvents,
+    SessionlessEvents,
+    Sessions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +136,13 @@ TABLES: dict[str, StoredTable] = {
             partition_by=("event_date",),
             sort_by=("person_key", "occurred_us"),
             person_columns=("person_key",),
+        ),
+        StoredTable(
+            name="runaway_sessions",
+            contract=RunawaySessions,
+            partition_by=("session_date",),
+            sort_by=("person_key", "started_at"),
+            person_columns=("person_id",),
         ),
         StoredTable(
             name="touchpoints",

@@ -34,7 +34,7 @@ DERIVED = (
 TOGETHER = {
     "identity_map": ("identity_map", "identity_merges", "identity_conflicts"),
     "consents": ("consents", "consent_log"),
-    "sessions": ("sessions", "session_events", "sessionless_events"),
+    "sessions": ("sessions", "session_events", "sessionless_events", "runaway_sessions"),
 }
 FIRST: dict[str, set[str | None]] = {
     name: {None} for table in DERIVED[:3] for name in TOGETHER.get(table, (table,))
@@ -121,7 +121,7 @@ def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     for table in DERIVED[:3]:
         world.refresh(table)
     today: set[str | None] = {day_key(NOW.date())}
-    dated = ("session_events", "sessionless_events", *DERIVED[3:])
+    dated = (*TOGETHER["sessions"], *DERIVED[3:])
     assert world.asked() == dict.fromkeys(dated, today)
     for table in DERIVED[3:]:
         world.refresh(table)

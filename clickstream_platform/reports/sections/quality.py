@@ -22,7 +22,7 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
         subject.figures.frame("quarantine_reasons"),
         subject.figures.frame("freshness"),
     )
-    late = subject.frame("late_by_day")
+    late, runaways = subject.frame("late_by_day"), subject.frame("runaway_sessions")
     received, loaded = total(ledger["received"]), total(ledger["loaded"])
     bots = matches_in(subject.figures, subject.period, subject.settings)
     bots = bots.filter(pl.col("events") > 0).drop("weight")
@@ -81,6 +81,19 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
                 empty=""
                 if (bots["rule"] != NO_RULE).any()
                 else "No event of this period matches a rule.",
+                is_wide=True,
+            ),
+            Figure(
+                id="runaway-sessions",
+                title="Sessions that ran away",
+                takeaway="Cut for their length until no person would have them. They count; "
+                "`clickstream quarantine sessions` lists them.",
+                table=subject.table(
+                    runaways.with_columns(longest=pl.duration(seconds="longest_s")).drop(
+                        "longest_s"
+                    )
+                ),
+                empty="No session ran away in this period." if runaways.is_empty() else "",
                 is_wide=True,
             ),
             Figure(
