@@ -95,6 +95,8 @@ def table(  # noqa: PLR0913 - what there is to say of a table
 
 GROUPS = {
     "raw_events": "landing",
+    "person_consents": "consent",
+    "cookieless": "consent",
     "touchpoints": "attribution",
     "conversions": "attribution",
     "credits": "attribution",
