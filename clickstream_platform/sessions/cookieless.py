@@ -13,6 +13,7 @@ from ibis.backends.duckdb import Backend
 from clickstream_platform.attribution import changed_rows, net_changes
 from clickstream_platform.collection.consent import Policy, load_policy
 from clickstream_platform.collection.consent_log import Silence, permitted, silence_of
+from clickstream_platform.collection.tags import CSP_SOURCE
 from clickstream_platform.identity import with_person
 from clickstream_platform.lake import Changes, Lake, Refreshed, connect, stream, view
 from clickstream_platform.settings import Settings
@@ -71,7 +72,8 @@ def cookieless_counts(events: ir.Table, person_consents: ir.Table, counting: Cou
     """Count events that may not be measured by person, in cells of enough people.
 
     Every cell that is kept is of ``least`` different people or more, where an event without
-    identifiers counts as somebody else's. Bots and synthetic events do not count.
+    identifiers counts as somebody else's. Bots, synthetic events and what browsers report of pages
+    do not count.
 
     Args:
         events: Contract: `clickstream_platform.tables.events.Events`, with ``person_key``.
@@ -82,7 +84,7 @@ def cookieless_counts(events: ir.Table, person_consents: ir.Table, counting: Cou
         Contract: `clickstream_platform.tables.cookieless.CookielessCounts`.
     """
     asked = permitted(
-        events.filter(~_.is_bot, ~_.is_synthetic),
+        events.filter(~_.is_bot, ~_.is_synthetic, _.source != CSP_SOURCE),
         person_consents,
         {"may_measure": "consent_analytics"},
         counting.silence,

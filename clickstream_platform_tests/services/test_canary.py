@@ -55,9 +55,10 @@ class World:
 
     def materialize(self) -> None:
         """Wait until the collector has handed over what it took, then bring all up to date."""
-        folder = self.settings.landing / SOURCE
+        landing = self.settings.landing
+        folder = landing / SOURCE
         until = time.monotonic() + 20
-        while list(folder.glob(".collector-*")) or not list(folder.glob("*.ndjson")):
+        while list(landing.glob("*/.collector-*")) or not list(folder.glob("*.ndjson")):
             assert time.monotonic() < until, "the collector seals"
             time.sleep(0.05)
         for file in self.settings.landing.rglob("*"):
@@ -71,11 +72,15 @@ class World:
         own = seen.filter(seen["source"] == SOURCE).drop("source")
         traces = {str(value) for row in own.iter_rows() for value in row if value is not None}
         assert len(traces) >= 5
+        return self.marts_with({*traces, "canary"})
+
+    def marts_with(self, traces: set[str]) -> set[str]:
+        """Marts in which one of some texts stands."""
         return {
             table
             for table in TABLES.keys() - INGESTED
             for row in self.lake.scan(table).collect().iter_rows()
-            if any(trace in repr(row) for trace in {*traces, "canary"})
+            if any(trace in repr(row) for trace in traces)
         }
 
 
@@ -99,6 +104,11 @@ def test_canary_arrives_is_counted_and_is_in_no_mart(world: World) -> None:
     now = datetime.now(UTC)
     sent = send_canary(settings, now=now)
     assert sent.refusal is None
+    violation = {"blockedURL": "https://x.example/", "effectiveDirective": "img-src"}
+    reports = [{"type": "csp-violation", "body": violation}] * 60
+    agent = {"user-agent": AGENT}
+    answer = httpx.post(f"{world.url}/v1/csp?key={world.key}", json=reports, headers=agent)
+    assert answer.status_code == 204
     world.materialize()
 
     (arrival,) = canary_arrivals(world.lake, settings, [sent], now=now)
@@ -110,7 +120,10 @@ def test_canary_arrives_is_counted_and_is_in_no_mart(world: World) -> None:
     assert all(
         not world.lake.scan(table).collect().is_empty() for table in ("sessions", "segments")
     )
+    arrived = world.lake.scan("events").collect()
+    assert arrived["event_name"].eq("csp_violation").sum() == 60
     assert world.holders() == set()
+    assert world.marts_with({"csp_"}) <= {"sessionless_events"}, "which is of events of nobody"
     report = CliRunner().invoke(app, ["report", "--data", str(settings.data)])
     assert report.exit_code == 0, report.output
     shown = [*settings.reports.rglob("*.html"), *settings.outbox.rglob("*.*")]
@@ -121,8 +134,7 @@ def test_canary_arrives_is_counted_and_is_in_no_mart(world: World) -> None:
     # The same journey without its mark is a visitor like any other: the search above can find.
     batch = canary_batch(canary_id_of(now + timedelta(milliseconds=1)), now=now)
     text = json.dumps(batch | {"key": world.key}).replace('"is_synthetic": true', '"app_id": "x"')
-    headers = {"user-agent": AGENT}
-    httpx.post(f"{world.url}/v1/events", content=text, headers=headers).raise_for_status()
+    httpx.post(f"{world.url}/v1/events", content=text, headers=agent).raise_for_status()
     world.materialize()
     assert world.holders() >= {
         "identity_map",

@@ -107,6 +107,13 @@ def test_events_without_identifiers_are_each_somebody(
     assert cells(rows) == {("shop.example", "/a", "US", "page_view"): 3}
 
 
+def test_reports_of_browsers_are_of_pages_and_not_counted(
+    tmp_path: Path, duckdb_backend: Backend
+) -> None:
+    reports = [page(n, None, source="csp_reports", event_name="csp_violation") for n in range(9)]
+    assert counted(duckdb_backend, tmp_path, reports, {}).is_empty()
+
+
 def test_policy_says_where_nothing_is_counted(tmp_path: Path, duckdb_backend: Backend) -> None:
     policy = load_policy()
     elsewhere = policy.cookieless.model_copy(update={"regimes": frozenset({"us"})})
