@@ -8,6 +8,7 @@ from clickstream_platform.reports.images import (
     match_png,
     person_png,
     segments_png,
+    session_durations_png,
     sessions_by_day_png,
 )
 from clickstream_platform.reports.page import REPORT, write_report
@@ -21,6 +22,7 @@ __all__ = [
     "match_png",
     "person_png",
     "segments_png",
+    "session_durations_png",
     "sessions_by_day_png",
     "write_report",
 ]
