@@ -157,6 +157,24 @@ def take_out(lake: Lake, batch_ids: Sequence[str], *, everything: bool = False) 
     where = "true" if everything else f"batch_id in ({', '.join(map(quoted, batch_ids))})"
     for table in TABLES:
         lake.delete(table, where)
+    if not everything:
+        _forget_half_beaten(lake)
+
+
+def _forget_half_beaten(lake: Lake) -> None:
+    """Drop notes of stored events that were to give way, and are still there.
+
+    A stored event is noted as a duplicate before it is deleted. A crash in between leaves both,
+    and it would be noted again when its winner is loaded again.
+    """
+    place = ("batch_id", "ordinal")
+    noted, stored = (lake.scan(name).select(place) for name in ("duplicate_events", "events"))
+    both = noted.join(stored, on=place, how="semi").collect(engine="streaming")
+    for (batch_id,), rows in both.partition_by("batch_id", as_dict=True).items():
+        ordinals = ", ".join(map(str, rows["ordinal"]))
+        lake.delete(
+            "duplicate_events", f"batch_id = {quoted(str(batch_id))} AND ordinal IN ({ordinals})"
+        )
 
 
 def recount(lake: Lake, ledger: Ledger, *, batch_ids: Iterable[str] | None = None) -> None:
