@@ -24,6 +24,7 @@ from clickstream_platform.events.quarantine import (
     quarantine_summary,
     replay_quarantine,
 )
+from clickstream_platform.events.retaking import retake_days
 
 __all__ = [
     "FATES",
@@ -46,6 +47,7 @@ __all__ = [
     "read_records",
     "refresh_events",
     "replay_quarantine",
+    "retake_days",
     "violation_codes",
     "wait_until_settled",
 ]

@@ -7,6 +7,7 @@ import dagster as dg
 from clickstream_platform.orchestration.assets.reports import REPORT, written
 from clickstream_platform.orchestration.conditions import behind_tables
 from clickstream_platform.orchestration.partitions import EVENT_DAYS, day_key, shown
+from clickstream_platform.orchestration.rebuilding import broken_files
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import STAGES
 
@@ -26,6 +27,22 @@ def note_what_is_behind(context: dg.OpExecutionContext, platform: Platform) -> N
         )
     else:
         context.log.info("Every table has taken in what the tables before it hold.")
+
+
+@dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def verify_files(context: dg.OpExecutionContext, platform: Platform) -> None:
+    """Read every file of every table, and compare it with what was written."""
+    found = broken_files(platform.lake())
+    for table, files in found.items():
+        context.log.error("%s: %d files are not what was written: %s", table, len(files), files[0])
+    if found:
+        message = (
+            f"Files of {', '.join(found)} are not what was written; the log names them. Nothing is "
+            "made of them before `clickstream doctor --mend` has made anew what can be, and a "
+            "backup has brought back the rest."
+        )
+        raise dg.Failure(message, allow_retries=False)
+    context.log.info("Every file is what was written.")
 
 
 @dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
