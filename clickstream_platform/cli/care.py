@@ -214,9 +214,8 @@ def _ledger(settings: "Settings") -> Check:
 
 def _files(settings: "Settings") -> Check:
     from clickstream_platform.lake import Lake
-    from clickstream_platform.orchestration import broken_files
 
-    if broken := broken_files(Lake(settings.lake_folder)):
+    if broken := Lake(settings.lake_folder).broken_tables():
         each = "; ".join(f"{table}: {len(files):,}, {files[0]}" for table, files in broken.items())
         remedy = (
             "Run `clickstream doctor --mend`: derived tables are made anew, raw events from the "

@@ -139,6 +139,11 @@ class Lake:
         """Files of the newest snapshot that are gone or not what was written, read anew."""
         return broken(self.path(table), self.files(table), anew=True)
 
+    def broken_tables(self) -> dict[str, list[str]]:
+        """Broken files of every table that has any."""
+        found = {table: self.broken(table) for table in TABLES if self.exists(table)}
+        return {table: files for table, files in found.items() if files}
+
     def require_sound(self, table: str, files: Iterable[str] | None = None) -> None:
         """Compare files, all of the newest snapshot unless given, with their seals.
 

@@ -7,7 +7,6 @@ warnings.filterwarnings("ignore", message=".* is currently in (beta|preview)")
 
 from clickstream_platform.orchestration.rebuilding import (  # noqa: E402 - after the filter
     Mended,
-    broken_files,
     mend,
     rebuild,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "BusyError",
     "Mended",
     "RunFailedError",
-    "broken_files",
     "dagster_home",
     "materialize_all",
     "mend",

@@ -7,7 +7,6 @@ import dagster as dg
 from clickstream_platform.orchestration.assets.reports import REPORT, written
 from clickstream_platform.orchestration.conditions import behind_tables
 from clickstream_platform.orchestration.partitions import EVENT_DAYS, day_key, shown
-from clickstream_platform.orchestration.rebuilding import broken_files
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import STAGES
 
@@ -32,7 +31,7 @@ def note_what_is_behind(context: dg.OpExecutionContext, platform: Platform) -> N
 @dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
 def verify_files(context: dg.OpExecutionContext, platform: Platform) -> None:
     """Read every file of every table, and compare it with what was written."""
-    found = broken_files(platform.lake())
+    found = platform.lake().broken_tables()
     for table, files in found.items():
         context.log.error("%s: %d files are not what was written: %s", table, len(files), files[0])
     if found:

@@ -21,7 +21,7 @@ from clickstream_platform.orchestration.stages import (
 from clickstream_platform.settings import Settings
 
 if TYPE_CHECKING:
-    from clickstream_platform.lake import Lake, Refreshed
+    from clickstream_platform.lake import Refreshed
 
 _ARRIVAL_DATE = re.compile(r"arrival_date=(\d{4}-\d{2}-\d{2})/")
 
@@ -39,14 +39,6 @@ class Mended(NamedTuple):
     """Files by table that cannot be: they must come from a backup."""
 
 
-def broken_files(lake: "Lake") -> dict[str, list[str]]:
-    """Files of every table that are gone or not what was written, read anew."""
-    from clickstream_platform.tables.catalog import TABLES
-
-    found = {table: lake.broken(table) for table in TABLES if lake.exists(table)}
-    return {table: files for table, files in found.items() if files}
-
-
 def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
     """Make broken tables anew, with all that follows from them, and say what cannot be.
 
@@ -61,7 +53,7 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
 
     _require_idle(settings)
     lake = Lake(settings.lake_folder)
-    broken = broken_files(lake)
+    broken = lake.broken_tables()
     rebuilt: tuple[str, ...] = ()
     first = next((stage for stage in REBUILT if broken.keys() & set(stage.tables)), None)
     if days := {date.fromisoformat(day) for day in _days(broken.get("raw_events", []))}:
@@ -73,7 +65,7 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
     if first is not None:
         rebuild(settings, since=first, progress=progress)
         rebuilt += tuple(table for stage in _from(first) for table in stage.tables)
-    return Mended(rebuilt, broken_files(lake) if rebuilt else broken)
+    return Mended(rebuilt, lake.broken_tables() if rebuilt else broken)
 
 
 def rebuild(

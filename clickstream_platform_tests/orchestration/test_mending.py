@@ -12,7 +12,7 @@ import pytest
 from clickstream_platform.cli.care import examine
 from clickstream_platform.events import Ledger, refresh_events
 from clickstream_platform.lake import BrokenSealError, Lake
-from clickstream_platform.orchestration import broken_files, mend, rebuild
+from clickstream_platform.orchestration import mend, rebuild
 from clickstream_platform.orchestration.stages import STAGES, Work, bring_up_to_date
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import drop, event
@@ -69,7 +69,7 @@ def test_broken_table_is_named_and_made_anew(settings: Settings, table: str) -> 
     assert re.match(rf"not what was written: {table}: 1, .*\.parquet$", check.found)
     mended = mend(settings)
     assert table in mended.rebuilt
-    assert mended.lost == broken_files(lake) == {}
+    assert mended.lost == lake.broken_tables() == {}
     refresh(settings)
     assert contents(settings) == before
     Ledger(settings.state).require_balance()
