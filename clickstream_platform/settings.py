@@ -60,6 +60,9 @@ class SessionSettings(Section):
     timeout_minutes: float = Field(30, gt=0, description="Longest gap inside a session.")
     max_duration_hours: float = Field(24, gt=0, description="Longest session.")
     max_events: int = Field(10_000, ge=0, description="Most events of a session; 0 for any number.")
+    storm_cuts: int = Field(
+        2, ge=1, description="Cuts by max_duration_hours in a row that make a session a runaway."
+    )
     cut_on_campaign: bool = Field(True, description="A new campaign starts a session.")
     cut_on_logout: bool = Field(False, description="What follows a logout is another session.")
     cut_on_identity: bool = Field(False, description="Signing in starts a session.")
@@ -168,6 +171,13 @@ class CollectorSettings(Section):
         return value
 
 
+class CanarySettings(Section):
+    """Canary events."""
+
+    url: str = Field("", description="Where they are sent; to collector.port unless given.")
+    within_minutes: float = Field(15, gt=0, description="How long one may take to arrive.")
+
+
 class Settings(BaseSettings):
     """Everything that can be set, with its default."""
 
@@ -197,6 +207,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     crm: CrmSettings = CrmSettings()
     collector: CollectorSettings = CollectorSettings()
+    canary: CanarySettings = CanarySettings()
 
     @field_validator("time_zone")
     @classmethod

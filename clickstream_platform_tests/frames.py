@@ -67,6 +67,7 @@ def _event(row: dict[str, object], number: int) -> dict[str, object]:
         "user_key": keys["user"],
         "bucket": bucket % BUCKETS,
         "is_bot": False,
+        "bot_score": 0,
         "is_synthetic": False,
     } | (row | {"occurred_at": at})
 

@@ -54,21 +54,26 @@ def conversions(
     session_events: ir.Table,
     sessions: ir.Table,
     rules: Mapping[str, ConversionRule],
+    *,
+    reported: ir.Table | None = None,
 ) -> ir.Table:
     """Find the conversions among events: declared ones, of people, once per order.
 
-    Synthetic events and sessions of bots do not count, nor do events outside every session.
+    Synthetic events and sessions of bots do not count, nor do events outside every session, but for
+    those that a server reported.
 
     Args:
         events: Contract: `clickstream_platform.tables.events.Events`.
         session_events: Contract: `clickstream_platform.tables.sessions.SessionEvents`.
         sessions: Contract: `clickstream_platform.tables.sessions.Sessions`.
         rules: The rules of `load_conversion_rules`.
+        reported: Events of servers that are in no session: ``event_key``, ``person_id``,
+            ``person_key``.
 
     Returns:
         Contract: `clickstream_platform.tables.attribution.Conversions`.
     """
-    found = conversion_candidates(events, session_events, sessions, rules)
+    found = conversion_candidates(events, session_events, sessions, rules, reported)
     return once_per_order(found).select(COLUMNS)
 
 
@@ -77,6 +82,7 @@ def conversion_candidates(
     session_events: ir.Table,
     sessions: ir.Table,
     rules: Mapping[str, ConversionRule],
+    reported: ir.Table | None = None,
 ) -> ir.Table:
     """Find every event that is declared to count, orders that repeat included.
 
@@ -90,9 +96,12 @@ def conversion_candidates(
         "session_key", "session_id", "person_id", "person_key"
     )
     counting = [name for name, rule in rules.items() if rule.counts_revenue]
-    found = named.inner_join(places, "event_key").inner_join(people, "session_key")
+    whose = places.inner_join(people, "session_key").drop("session_key")
+    if reported is not None:
+        theirs = reported.mutate(session_id=ibis.null("string"))
+        whose = whose.union(theirs.select(whose.columns))
     nothing = ibis.literal(0).cast(MONEY)
-    return found.select(
+    return named.inner_join(whose, "event_key").select(
         "event_key",
         "person_id",
         "person_key",

@@ -14,9 +14,13 @@ from clickstream_platform.attribution.conversions import (
     conversion_candidates,
     once_per_order,
 )
+from clickstream_platform.identity import with_person
 from clickstream_platform.lake import Lake, view
 
 ORDER = ("person_key", "order_id")
+
+OUTSIDE = "sessionless_events"
+"""Where events are that no session holds."""
 
 
 class Finder:
@@ -83,7 +87,18 @@ class Finder:
             view(self.backend, self.lake, name, files=self.lake.files(name, dates=days[name]))
             for name in days
         )
-        return conversion_candidates(events, session_events, sessions, self.rules)
+        reported = self._reported(events, dates)
+        return conversion_candidates(events, session_events, sessions, self.rules, reported)
+
+    def _reported(self, events: ir.Table, dates: Sequence[date] | None) -> ir.Table:
+        """Events that servers reported of people who had no session open."""
+        files = self.lake.files(OUTSIDE, dates=dates)
+        outside = view(self.backend, self.lake, OUTSIDE, files=files).filter(
+            _.reason == "no_open_session", _.event_name.isin([*self.rules])
+        )
+        theirs = events.semi_join(outside, "event_key")
+        named = with_person(theirs, view(self.backend, self.lake, "identity_map"))
+        return named.select("event_key", "person_id", "person_key")
 
     def _session_dates(self, dates: Sequence[date] | None) -> list[date] | None:
         """Dates on which a session of these dates may have started."""

@@ -18,7 +18,7 @@ from clickstream_platform.attribution.conversions import (
     load_conversion_rules,
 )
 from clickstream_platform.attribution.credits import MICROSECOND, attribution_credits
-from clickstream_platform.attribution.orders import Finder
+from clickstream_platform.attribution.orders import OUTSIDE, Finder
 from clickstream_platform.attribution.touchpoints import touchpoints
 from clickstream_platform.lake import Changes, Lake, Refreshed, arrow_schema, connect, stream, view
 from clickstream_platform.settings import Settings
@@ -88,7 +88,9 @@ def refresh_conversions(
         full: Recompute everything.
     """
     rules = load_conversion_rules(settings.definitions)
-    upstreams = ("events", "session_events", "sessions")
+    upstreams = ["events", "session_events", "sessions"]
+    if lake.exists(OUTSIDE):
+        upstreams.append(OUTSIDE)
     step = _plan(
         lake,
         "conversions",
@@ -216,7 +218,10 @@ def _touched_by_events(
     for table, columns in {
         "events": (*event, "event_id", "order_id", "revenue", "is_synthetic"),
         "session_events": (*event, "session_key", "person_key"),
+        OUTSIDE: (*event, "person_key", "reason"),
     }.items():
+        if table not in changes:
+            continue
         rows = changed_rows(backend, lake, table, changes[table], columns)
         if rows is None:
             dates |= set(changes[table].dates)

@@ -83,6 +83,8 @@ def status(data: Data = None, as_json: Json = False) -> None:
     say(_balance(totals, unbalanced))
     if waiting:
         say(f"{waiting:,} landed files wait: [bold]clickstream materialize[/] takes them.")
+    if runaways := Lake(settings.lake_folder).row_count("runaway_sessions"):
+        say(f"{runaways:,} sessions ran away: [bold]clickstream quarantine sessions[/] lists them.")
     for name in foreign:
         err().print(f"Not taken because of its name: {name}", markup=False)
 
@@ -226,6 +228,24 @@ def show_quarantine(
         typer.echo(f"  {row['payload']}\n")
     if rows.is_empty():
         say("Nothing waits in quarantine.")
+
+
+@quarantine.command("sessions", epilog="Example: `clickstream quarantine sessions --limit 20`")
+def show_runaways(
+    limit: Annotated[int, typer.Option(min=1, help="How many sessions.")] = 10,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show sessions that ran away: cut for their length until no person would have them."""
+    from clickstream_platform.lake import Lake
+
+    rows = Lake(settings_of(data).lake_folder).scan("runaway_sessions")
+    largest = rows.sort(["events", "session_key"], descending=[True, False]).head(limit).collect()
+    if largest.is_empty() and not as_json:
+        say("No session ran away.")
+        return
+    shown = largest.drop("session_key", "person_key", "session_date")
+    write_records(shown.to_dicts(), as_json=as_json)
 
 
 @quarantine.command("replay", epilog="Example: `clickstream quarantine replay --source app`")

@@ -10,72 +10,85 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-import polars as pl
 
 from clickstream_platform.collection.arrivals import Record
-from clickstream_platform.privacy import scrub_payloads
+from clickstream_platform.privacy import scrub_records
 
-IDENTIFIERS = ("visitor_id", "user_id")
-"""Fields that keep what the client sent: ingestion turns them into pseudonyms of the vault."""
+IDENTIFIERS = {"visitor_id": b'"visitor_id":%b,', "user_id": b'"user_id":%b,'}
+"""Members that keep what the client sent: ingestion turns them into pseudonyms of the vault."""
 
 FRAME = b'{"_crc":"%08x",%b'
 """How a line begins: the checksum of everything that follows the comma."""
 
+_LINE = FRAME + b"\n"
+_BACKSLASH = ord("\\")
+
 _FRAME_BYTES = len(FRAME % (0, b""))
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Prepared(NamedTuple):
     """A record on its way to the log."""
 
+    identities: Record
+    """Fields that are not scrubbed."""
     identifiers: bytes
-    """JSON members that are not scrubbed, with a comma behind each."""
-    rest: str
+    """The same as JSON members, with a comma behind each."""
+    rest: bytes
     """JSON object of all the others."""
 
     @property
     def holds_nul(self) -> bool:
         """Whether a text holds NUL, which not every engine can store; JSON bodies hold none."""
-        encoded = self.identifiers.decode() + self.rest
-        return "\\u0000" in encoded and _NUL.search(encoded) is not None
+        # One byte is found many times faster than six.
+        if _BACKSLASH not in self.rest and _BACKSLASH not in self.identifiers:
+            return False
+        return _NUL.search(self.identifiers + self.rest) is not None
 
     @property
     def size(self) -> int:
-        """Bytes it takes, about."""
-        return len(self.identifiers) + len(self.rest)
+        """Bytes it takes as a line."""
+        return _FRAME_BYTES + len(self.identifiers) + len(self.rest)
 
 
 def prepared(record: Record) -> Prepared:
-    """Encode a record, its identifiers apart; it loses them."""
+    """Encode a record, its identifiers apart; it loses them.
+
+    Raises:
+        RecursionError: It is nested too deeply to be encoded; it keeps them.
+    """
+    identities: Record = {}
     identifiers = b""
     event_id = record.get("event_id")
-    if isinstance(event_id, str) and _UUID.fullmatch(event_id):
+    if isinstance(event_id, str) and _is_uuid(event_id):
         # It is no secret, but its digits often look like a telephone number's.
+        identities["event_id"] = record.pop("event_id")
         identifiers = b'"event_id":"%b",' % event_id.encode()
-        del record["event_id"]
-    for name in IDENTIFIERS:
+    for name, member in IDENTIFIERS.items():
         if (value := record.pop(name, None)) is not None:
-            identifiers += b'"%b":%b,' % (name.encode(), _encode(value))
-    return Prepared(identifiers, _encode(record).decode())
+            identities[name] = value
+            identifiers += member % _encode(value)
+    try:
+        return Prepared(identities, identifiers, _encode(record))
+    except RecursionError:
+        record |= identities
+        raise
 
 
 def minimised_lines(records: Sequence[Prepared]) -> list[bytes]:
-    """Mask what is personal in records, and frame them as lines.
-
-    All records of a commit are scrubbed at once: one search over the column passes most of them.
-    """
-    scrubbed = scrub_payloads(pl.Series([record.rest for record in records], dtype=pl.String))
+    """Mask what is personal in records, and frame them as lines."""
+    scrubbed = scrub_records([record.rest for record in records])
     return [
-        framed(record.identifiers + rest[1:].encode())
-        for record, rest in zip(records, scrubbed, strict=True)
+        framed(identifiers + rest[1:])
+        for (_, identifiers, _), rest in zip(records, scrubbed, strict=True)
     ]
 
 
 def framed(members: bytes) -> bytes:
     """A line around the members of an object, closing brace included."""
-    return FRAME % (zlib.crc32(members), members) + b"\n"
+    return _LINE % (zlib.crc32(members), members)
 
 
 def is_whole(line: bytes) -> bool:

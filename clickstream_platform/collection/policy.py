@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from clickstream_platform.collection.arrivals import Arrival, Batch, Record
-from clickstream_platform.collection.limits import MAX_EVENT_BYTES, excess
-from clickstream_platform.collection.lines import FRAME, Prepared, prepared
+from clickstream_platform.collection.limits import MAX_DEPTH, MAX_EVENT_BYTES, MAX_KEYS, excess
+from clickstream_platform.collection.lines import Prepared, prepared
 from clickstream_platform.collection.refusals import Rejection
 from clickstream_platform.collection.write_keys import WriteKey
 
@@ -21,7 +21,8 @@ GLOBAL_PRIVACY_CONTROL = "sec-gpc"
 
 TIMES = ("occurred_at", "created_at", "sent_at")
 _NESTED = ("properties", "entities", "consent")
-_FRAME_BYTES = len(FRAME % (0, b""))
+_EVERYBODY: frozenset[object] = frozenset()
+"""Names of events that servers may not send: none."""
 _BULKY = {"event_too_large", "event_too_deep", "event_has_too_many_keys"}
 
 
@@ -47,26 +48,39 @@ def admitted(
     """
     taken: list[Prepared] = []
     kept: list[Record] = []
+    is_forbidden = server_only.__contains__ if key.kind == "browser" else _EVERYBODY.__contains__
+    controls_privacy = arrival.headers.get(GLOBAL_PRIVACY_CONTROL) == "1"
     for index, record in enumerate(batch.records):
-        reason = excess(record)
-        if key.kind == "browser" and record.get("event_name") in server_only:
-            reason = "event_is_server_only"
-        if reason is None:
-            _stamp(record, arrival, key.source, index)
+        if is_forbidden(record.get("event_name")):
+            batch.reject(index, "event_is_server_only", record)
+            continue
+        try:
+            _stamp(record, key.source, index, controls_privacy=controls_privacy)
             for enrich in enrichments:
                 enrich(record, arrival)
             line = prepared(record)
-            if line.size + _FRAME_BYTES > MAX_EVENT_BYTES:
-                reason = "event_too_large"
-            elif line.holds_nul:
-                reason = "event_invalid"
-            else:
-                taken.append(line)
-                kept.append(record)
-        if reason is not None:
-            batch.reject(index, reason, record)
+        except RecursionError:
+            batch.reject(index, "event_too_deep", record)
+            continue
+        if (reason := _fault(line, record)) is None:
+            taken.append(line)
+            kept.append(record)
+        else:
+            batch.reject(index, reason, record | line.identities)
     batch.records = kept
     return taken
+
+
+def _fault(line: Prepared, record: Record) -> str | None:
+    """Reason for which an encoded record is refused."""
+    rest = line.rest
+    # A key takes five bytes with its value, and a level a bracket: few records come near.
+    is_small = len(rest) <= 5 * MAX_KEYS and rest.count(b"{") + rest.count(b"[") <= MAX_DEPTH
+    if not is_small and (reason := excess(record)) is not None:
+        return reason
+    if line.size > MAX_EVENT_BYTES:
+        return "event_too_large"
+    return "event_invalid" if line.holds_nul else None
 
 
 def refused(rejection: Rejection, arrival: Arrival, protocol: str) -> Prepared:
@@ -94,11 +108,11 @@ def refused_request(reason: str, arrival: Arrival, protocol: str, body_bytes: in
     )
 
 
-def _stamp(record: Record, arrival: Arrival, source: str, index: int) -> None:
+def _stamp(record: Record, source: str, index: int, *, controls_privacy: bool) -> None:
     """Give a record an id if it has none, and note Global Privacy Control."""
     consent = record.get("consent")
     said = consent if isinstance(consent, dict) else {}
-    if arrival.headers.get(GLOBAL_PRIVACY_CONTROL) == "1" or said.get("gpc") is True:
+    if controls_privacy or said.get("gpc") is True:
         record["consent"] = said | {"gpc": True, "marketing": False}
     if "event_id" in record:
         return

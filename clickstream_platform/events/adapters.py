@@ -55,6 +55,7 @@ TEXT_FIELDS = (
     "is_synthetic",
     "properties",
     "entities",
+    "bot_signals",
     "refusal",
 )
 TIME_FIELDS = ("occurred_at", "created_at", "sent_at", "received_at")
@@ -168,7 +169,8 @@ class Adapter(Section):
                 name: {"field": rule} if isinstance(rule, str) else rule
                 for name, rule in data["fields"].items()
             }
-            return data | {"fields": rules}
+            # Noted at the collector's door and at landing, whatever the source.
+            return data | {"fields": {"bot_signals": {"field": "bot_signals"}} | rules}
         return data
 
     @model_validator(mode="after")

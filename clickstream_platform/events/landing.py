@@ -18,12 +18,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
+from clickstream_platform.collection.bots import RANGES_FOLDER, BotRanges, load_ranges
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events.adapters import Adapter, adapter_for, load_adapters, named, quoted
 from clickstream_platform.events.formats import FileRefusedError, read_records
@@ -330,6 +332,13 @@ class Door:
     suppression: Suppression
     query_keys: QueryKeys = "detect"
     allowed_query_keys: tuple[str, ...] = ()
+    bot_lists: Path | None = None
+    """Folder of imported lists of networks; None where addresses are not looked up."""
+
+    @cached_property
+    def bot_ranges(self) -> BotRanges:
+        """Networks of crawlers and datacenters; read when the first whole address comes."""
+        return BotRanges() if self.bot_lists is None else load_ranges(self.bot_lists)
 
 
 def open_door(settings: Settings) -> Door:
@@ -340,6 +349,7 @@ def open_door(settings: Settings) -> Door:
         suppression=Suppression(folder),
         query_keys=settings.privacy.query_keys,
         allowed_query_keys=settings.privacy.allowed_query_keys,
+        bot_lists=settings.state / RANGES_FOLDER,
     )
 
 
@@ -415,7 +425,7 @@ def minimised(
     scrubbed = scrub_payloads(
         sound["payload"], query_keys=door.query_keys, allowed=door.allowed_query_keys
     )
-    sound = sound.with_columns(payload=scrubbed)
+    sound = sound.with_columns(payload=_with_networks(scrubbed, sound["ip_address"], cut, door))
     columns = ("ordinal", "visitor_id", "user_id", "payload", "read_error")
     if unread.is_empty():
         return sound.select(columns)
@@ -505,6 +515,30 @@ def _replaced(
     return frame.with_columns(
         visitor_id=pl.col("visitor_id_token"), user_id=pl.col("user_id_token")
     )
+
+
+def _with_networks(
+    payloads: pl.Series, addresses: pl.Series, cut: pl.DataFrame, door: Door
+) -> pl.Series:
+    """Note which bot rules an address matches, before it is gone.
+
+    One that was cut before it came is not looked up: the collector did, when it was whole.
+    """
+    whole = cut.filter(pl.col("raw") != pl.col("token"))["raw"]
+    found = {a: ",".join(door.bot_ranges.signals(a)) for a in whole}
+    if not any(found.values()):
+        return payloads
+    noted = pl.col("address").replace_strict(found, default="", return_dtype=pl.String)
+    payload = pl.col("payload")
+    is_noted = (noted != "") & ~payload.str.contains('"bot_signals"', literal=True)
+    with_note = pl.concat_str(
+        pl.lit('{"bot_signals":"'),
+        noted,
+        pl.lit('",'),
+        payload.str.strip_chars_start().str.slice(1),
+    )
+    frame = pl.DataFrame({"payload": payloads, "address": addresses})
+    return frame.select(pl.when(is_noted).then(with_note).otherwise(payload)).to_series()
 
 
 def _held_paths(adapter: Adapter, name: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from clickstream_platform.attribution import load_channel_rules
+from clickstream_platform.collection.bots import load_bot_rules
 from clickstream_platform.collection.consent import COLUMNS as CONSENTS
 from clickstream_platform.collection.consent import load_policy
 from clickstream_platform.collection.consent_log import judged_consents, said_sql
@@ -254,6 +255,7 @@ class Loader:
         self.lake = lake
         self.settings = settings
         self.policy = load_policy(settings.definitions)
+        self.bot_rules = load_bot_rules(settings.definitions)
         self.click_ids = tuple(load_channel_rules(settings.definitions).click_ids)
 
     def load(self, chunk: Chunk, adapter: Adapter, outcome: Outcome) -> None:
@@ -393,10 +395,8 @@ class Loader:
             keys = ", ".join(str(key) for key, _ in beaten)
             batches = ", ".join(sorted({quoted(batch_id) for _, batch_id in beaten}))
             self.lake.delete("events", f"event_key in ({keys}) and batch_id in ({batches})")
-        agents = parse_agents(
-            name
-            for (name,) in connection.execute("SELECT DISTINCT user_agent FROM staged").fetchall()
-        )
+        pairs = "SELECT DISTINCT user_agent, bot_signals FROM staged"
+        agents = parse_agents(connection.execute(pairs).fetchall(), self.bot_rules)
         connection.register("agents", agents.to_arrow())
         connection.execute(f"CREATE OR REPLACE TEMP TABLE pages AS {pages_sql(self.click_ids)}")
         connection.execute(f"CREATE OR REPLACE TEMP TABLE referrers AS {referrers_sql()}")

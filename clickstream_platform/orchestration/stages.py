@@ -228,6 +228,12 @@ def _record_consent(work: Work) -> "Iterator[Refreshed]":
     yield from refresh_consents(work.lake, work.settings)
 
 
+def _measure_behaviour(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
+
+    yield refresh_bot_behaviour(work.lake, work.settings)
+
+
 def _sessionize(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.sessions import refresh_sessions
 
@@ -311,9 +317,10 @@ IDENTITY = Stage(
     refresh=_stitch,
 )
 CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
+BEHAVIOUR = Stage(name="behaviour", tables=("bot_behaviour",), refresh=_measure_behaviour)
 SESSIONS = Stage(
     name="sessions",
-    tables=("sessions", "session_events", "sessionless_events"),
+    tables=("sessions", "session_events", "sessionless_events", "runaway_sessions"),
     refresh=_sessionize,
     partitions=EVENT_DAYS,
 )
@@ -336,6 +343,7 @@ STAGES = (
     EVENTS,
     IDENTITY,
     CONSENT,
+    BEHAVIOUR,
     SESSIONS,
     TOUCHPOINTS,
     CONVERSIONS,

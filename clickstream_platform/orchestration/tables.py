@@ -101,6 +101,7 @@ GROUPS = {
     "scores": "segments",
     "syncs": "activation",
     "decisions": "identity",
+    "behaviour": "events",
 }
 """Group of a stage, where it has not the stage's name."""
 

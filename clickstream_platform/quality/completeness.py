@@ -21,6 +21,7 @@ class Expectation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     event_names: tuple[str, ...] = Field(description="Kinds of event; empty for every kind.")
+    except_names: tuple[str, ...] = Field((), description="Kinds that need not, where every.")
     any_of: tuple[str, ...] = Field(min_length=1, description="Columns of which one is enough.")
     share: float = Field(gt=0, le=1, description="Least share of events that carry it.")
     why: str = Field(description="What goes wrong without.")
@@ -98,7 +99,7 @@ def completeness(lake: Lake, expectations: list[Expectation], *, since: date) ->
 
 def _concerns(expectation: Expectation) -> pl.Expr:
     if not expectation.event_names:
-        return pl.lit(value=True) & pl.col("event_name").is_not_null()
+        return ~pl.col("event_name").is_in(expectation.except_names)
     return pl.col("event_name").is_in(expectation.event_names)
 
 

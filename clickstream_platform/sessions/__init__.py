@@ -8,6 +8,7 @@ from clickstream_platform.sessions.comparison import (
 )
 from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, SessionPolicy
 from clickstream_platform.sessions.refresh import refresh_sessions
+from clickstream_platform.sessions.runaways import runaway_sessions
 from clickstream_platform.sessions.summary import (
     SessionDefinitions,
     load_session_definitions,
@@ -32,6 +33,7 @@ __all__ = [
     "place_events",
     "preset_policies",
     "refresh_sessions",
+    "runaway_sessions",
     "session_events",
     "sessionless_events",
     "summarize_sessions",

@@ -8,12 +8,16 @@ from clickstream_platform.sessions.policy import (
     DAY_US,
     LOGOUTS,
     PINGS,
+    SERVER,
     SessionPolicy,
     zone_offsets,
 )
 
 IN_TIME = ("occurred_us", "event_key")
 """A person's events in order of time; events of one instant in order of their keys."""
+
+IN_SESSION = ("occurred_us", "is_server", "event_key")
+"""A session's events in order of time; what a server reports comes after what it may report."""
 
 CAMPAIGN = ("campaign_source", "campaign_medium", "campaign_name", "click_id_type")
 """What must differ for a campaign to be another one."""
@@ -27,20 +31,22 @@ _SESSION = (*_STRETCH, "start_number")
 
 
 def with_campaign(events: ir.Table, *, policy: SessionPolicy) -> ir.Table:
-    """Add ``is_ping``, and ``campaign``: the campaign of an event that can cut, as one text.
+    """Add ``is_ping``, ``is_server`` and ``campaign``: the campaign of an event that can cut.
 
-    Pings never cut, because a page that stays open in a second tab keeps sending its own
-    campaign; null where there is none and where the policy does not cut on campaigns. What the
-    policy's other cuts look at is added only if it has them: ``is_logout``, ``seen_user_key`` (the
-    user of an event that is no ping) and ``local_day`` (days since 1970-01-01, policy's zone).
+    The campaign is one text. Pings never cut, because a page that stays open in a second tab keeps
+    sending its own campaign; null where there is none and where the policy does not cut on
+    campaigns. What the policy's other cuts look at is added only if it has them: ``is_logout``,
+    ``seen_user_key`` (the user of an event that is no ping) and ``local_day`` (days since
+    1970-01-01, policy's zone).
 
     Args:
-        events: Events with ``event_name`` and the columns of `CAMPAIGN`; with ``user_key`` and
-            ``occurred_us`` where the policy has other cuts.
+        events: Events with ``event_name``, ``platform`` and the columns of `CAMPAIGN`; with
+            ``user_key`` and ``occurred_us`` where the policy has other cuts.
         policy: The session policy.
     """
     is_ping = events.event_name.isin(PINGS)
-    marked = _with_marks(events.mutate(is_ping=is_ping), policy)
+    is_server = (events.platform == SERVER).fill_null(False)  # noqa: FBT003 - signature of Ibis
+    marked = _with_marks(events.mutate(is_ping=is_ping, is_server=is_server), policy)
     if not policy.cut_on_campaign:
         return marked.mutate(campaign=ibis.null("string"))
     named = ibis.or_(*(marked[name].notnull() for name in CAMPAIGN))
@@ -80,6 +86,9 @@ def place_events(events: ir.Table, *, policy: SessionPolicy, most_cuts: int) -> 
 
     A session of nothing but pings is none: its events stay without a session.
 
+    An event of a server is no part of this. It belongs to the session of what its person did last,
+    if that is no more than the timeout ago, and to none otherwise.
+
     Args:
         events: One row per event of a person: ``event_key``, ``person_key``, ``occurred_us``
             (int64, never null), and what `with_campaign` adds. A ``restart_reason`` that is not
@@ -91,18 +100,17 @@ def place_events(events: ir.Table, *, policy: SessionPolicy, most_cuts: int) -> 
 
     Returns:
         ``event_key``, ``person_key``, ``occurred_us``, ``session_key`` (the key of the first
-        event; null without a session), ``event_number`` (from 1), ``cut_reason``,
-        ``opening_key`` (``session_key`` even without a session) and ``last_campaign`` (the
-        campaign that another one is compared with). Grain: event_key.
+        event; null without a session), ``event_number`` (from 1, events of servers included),
+        ``cut_reason`` and ``is_server``. Grain: event_key.
     """
-    stretches = _number_stretches(events, policy)
+    stretches = _number_stretches(events.filter(~_.is_server), policy)
     if most_cuts:
         placed = _cut_long_stretches(stretches, policy, most_cuts)
     else:
         placed = stretches.mutate(
             start_number=ibis.literal(0).cast("int64"), limit_reason=ibis.null("string")
         )
-    return _number_events(placed)
+    return _number_events(_with_server_events(events, _name_sessions(placed), policy))
 
 
 def _number_stretches(events: ir.Table, policy: SessionPolicy) -> ir.Table:
@@ -216,23 +224,51 @@ def _cut_long_stretches(stretches: ir.Table, policy: SessionPolicy, most_cuts: i
     return measured.filter(~is_long).union(cut.drop("last_number"))
 
 
-def _number_events(placed: ir.Table) -> ir.Table:
+def _name_sessions(placed: ir.Table) -> ir.Table:
+    """Name the session of each event by its first event."""
     of_session = ibis.window(group_by=list(_SESSION))
     in_session = ibis.window(group_by=list(_SESSION), order_by=list(IN_TIME))
-    of_stretch = ibis.window(group_by=list(_STRETCH))
     return placed.mutate(
-        event_number=ibis.row_number().over(in_session) + 1,
         opening_key=_.event_key.first().over(in_session),
         cut_reason=ibis.coalesce(_.limit_reason, _.reason).first().over(in_session),
         real_events=(~_.is_ping).cast("int64").sum().over(of_session),
-        last_campaign=_.campaign.max().over(of_stretch),
     ).select(
         "event_key",
         "person_key",
         "occurred_us",
+        "cut_reason",
+        "is_server",
         session_key=ibis.ifelse(_.real_events > 0, _.opening_key, None),
-        event_number=_.event_number.cast("int64"),
-        cut_reason=_.cut_reason,
-        opening_key=_.opening_key,
-        last_campaign=_.last_campaign,
     )
+
+
+def _with_server_events(events: ir.Table, named: ir.Table, policy: SessionPolicy) -> ir.Table:
+    """Add the events of servers, each in the session of what its person did last."""
+    so_far = ibis.cumulative_window(group_by="person_key", order_by=list(IN_SESSION))
+    theirs = events.filter(_.is_server).mutate(
+        cut_reason=ibis.null("string"), session_key=ibis.null("int64")
+    )
+    everything = named.union(theirs.select(named.columns))
+    # Numbered by what the person did: a server's event has the number of what came last.
+    numbered = everything.mutate(number=(~_.is_server).cast("int64").sum().over(so_far))
+    did = numbered.filter(~_.is_server)
+    last = did.select(
+        "person_key", "number", last_us="occurred_us", last_key="session_key", why="cut_reason"
+    )
+    found = numbered.filter(_.is_server).left_join(last, ["person_key", "number"])
+    is_open = (_.occurred_us - _.last_us <= policy.timeout_us) & _.last_key.notnull()
+    joined = found.select(
+        "event_key",
+        "person_key",
+        "occurred_us",
+        "is_server",
+        cut_reason=ibis.ifelse(is_open, _.why, None),
+        session_key=ibis.ifelse(is_open, _.last_key, None),
+    )
+    return named.union(joined.select(named.columns))
+
+
+def _number_events(named: ir.Table) -> ir.Table:
+    in_session = ibis.window(group_by="session_key", order_by=list(IN_SESSION))
+    number = ibis.row_number().over(in_session) + 1
+    return named.mutate(event_number=number.cast("int64"))

@@ -69,7 +69,7 @@ def no_moved_visitors(backend: Backend) -> None:
     _table(backend, "suspects", "SELECT CAST(NULL AS BIGINT) AS person_key WHERE false")
 
 
-def parts_of_suspects(backend: Backend, buckets: int) -> Parts:
+def parts_of_suspects(backend: Backend, policy: SessionPolicy, buckets: int) -> Parts:
     """Find where suspects have events and places, by their sessions and sessionless events.
 
     Places are in the bucket of the person, events in that of the visitor, or of the user where
@@ -78,8 +78,9 @@ def parts_of_suspects(backend: Backend, buckets: int) -> Parts:
     may have written half of it.
     """
     dates = (
-        "SELECT person_key, unnest(generate_series(session_date, CAST(ended_at AS DATE), "
-        "INTERVAL 1 DAY))::DATE AS day FROM sessions WHERE person_key IN (FROM suspects) UNION "
+        "SELECT person_key, unnest(generate_series(session_date, CAST(ended_at + "  # noqa: S608 - number of our own
+        f"to_microseconds({policy.timeout_us}) AS DATE), INTERVAL 1 DAY))::DATE AS day "
+        "FROM sessions WHERE person_key IN (FROM suspects) UNION "
         "SELECT person_key, event_date FROM sessionless_events "
         "WHERE person_key IN (FROM suspects)"
     )
@@ -194,7 +195,8 @@ def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
     the islands follow from those without looking at events. What comes before the first point of
     an island is as it was; so the hull starts with the last session that starts before it, and
     takes over the campaign so far. Which users were seen so far, sessions do not say; where that
-    cuts, an island is made anew as a whole.
+    cuts, an island is made anew as a whole. Events of servers join nothing to an island: they
+    follow what their person did, and are looked for up to the timeout after its end.
     """
     known_so_far = "false" if policy.cut_on_identity else "true"
     campaign = " || chr(31) || ".join(f"coalesce({name}, '')" for name in CAMPAIGN)
@@ -212,8 +214,8 @@ def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
         "intervals",
         "SELECT person_key, start_us, end_us, false AS is_point FROM stored_sessions UNION ALL "
         "SELECT person_key, occurred_us, occurred_us, false FROM sessionless_events "
-        "WHERE person_key IN (SELECT person_key FROM points) UNION ALL "
-        "SELECT person_key, us, us, true FROM points",
+        "WHERE reason <> 'no_open_session' AND person_key IN (SELECT person_key FROM points) "
+        "UNION ALL SELECT person_key, us, us, true FROM points",
     )
     in_time = "PARTITION BY person_key ORDER BY start_us, end_us"
     _table(
@@ -248,7 +250,8 @@ def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
         backend,
         "hulls",
         "SELECT r.person_key, coalesce(r.restart_us, r.low_us) AS low_us, r.high_us, "  # noqa: S608 - names of our own
-        f"r.restart_key, r.restart_reason, {so_far} AS campaign_so_far "
+        f"r.high_us + {policy.timeout_us} AS reach_us, r.restart_key, r.restart_reason, "
+        f"{so_far} AS campaign_so_far "
         "FROM restarting r LEFT JOIN stored_sessions c ON c.person_key = r.person_key "
         "AND c.start_us >= r.low_us AND c.campaign IS NOT NULL "
         "AND (c.start_us < r.restart_us OR c.session_key = r.restart_key) "
@@ -264,7 +267,7 @@ def parts_of_hulls(backend: Backend, buckets: int) -> Parts:
         backend,
         f"SELECT DISTINCT day, other_key % {buckets} FROM (SELECT person_key, unnest("  # noqa: S608 - number of our own
         "generate_series(CAST(make_timestamp(low_us) AS DATE), "
-        "CAST(make_timestamp(high_us) AS DATE), INTERVAL 1 DAY))::DATE AS day FROM hulls) "
+        "CAST(make_timestamp(reach_us) AS DATE), INTERVAL 1 DAY))::DATE AS day FROM hulls) "
         "JOIN connected USING (person_key) UNION SELECT event_date, 0 FROM now "
         "WHERE person_key IS NULL AND event_key IN (FROM edited)",
     )
@@ -294,7 +297,7 @@ def find_hull_events(backend: Backend) -> None:
         f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} "  # noqa: S608 - names of our own
         f"FROM hull_files e LEFT JOIN {_PEOPLE} m ON e.visitor_key = m.visitor_key "
         f"JOIN hulls h ON h.person_key = {_PERSON} "
-        "AND e.occurred_us BETWEEN h.low_us AND h.high_us WHERE NOT e.is_synthetic UNION ALL "
+        "AND e.occurred_us BETWEEN h.low_us AND h.reach_us WHERE NOT e.is_synthetic UNION ALL "
         f"SELECT {', '.join(COLUMNS)} FROM hull_files e WHERE NOT is_synthetic "
         "AND visitor_key IS NULL AND user_key IS NULL AND event_key IN (FROM edited)",
     )

@@ -9,12 +9,13 @@
 --                        start a session
 --         variables      timeout_us, max_duration_us, max_events, half_life_us, cuts_on_campaign,
 --                        open_from_us (null where nothing stays open), engaged_after_ms,
---                        point_steps, buckets
+--                        point_steps, buckets, server
 -- Makes   made_sessions, made_session_events, made_sessionless_events, and of sessions that stay
 --         open: carried_events and carried_restarts.
 --
 -- A statement is run by the name above it. The cost lies in sorting, so events are sorted once and
--- numbered (rn); after that a session is a range of numbers.
+-- numbered (rn); after that a session is a range of numbers. Events of servers are not among them:
+-- they join a session once its range is known.
 
 -- name: sort
 -- Windows without an order stream over the sorted rows.
@@ -48,7 +49,8 @@ WITH light AS (
   LEFT JOIN (SELECT visitor_key, person_key FROM people WHERE NOT is_shared) AS m
     ON m.visitor_key = e.visitor_key
   LEFT JOIN restarts AS r ON r.event_key = e.event_key
-  WHERE e.user_key IS NOT NULL OR e.visitor_key IS NOT NULL
+  WHERE (e.user_key IS NOT NULL OR e.visitor_key IS NOT NULL)
+    AND e.platform IS DISTINCT FROM getvariable('server')
 ),
 in_time AS (SELECT * FROM light ORDER BY person_key, us, event_key),
 numbered AS (
@@ -209,6 +211,51 @@ FROM placed AS p
 JOIN sorted AS s ON s.rn = p.rn
 GROUP BY p.start_rn;
 
+-- name: server_events
+-- Events of servers, and the session of what their person did before, no more than the timeout ago.
+CREATE OR REPLACE TEMP TABLE server_events AS
+WITH theirs AS (
+  SELECT
+    e.event_key,
+    e.occurred_us AS us,
+    coalesce(e.user_key, m.person_key, e.visitor_key) AS person_key,
+    n.name_id
+  FROM source_events AS e
+  JOIN names AS n ON n.event_name = e.event_name
+  LEFT JOIN (SELECT visitor_key, person_key FROM people WHERE NOT is_shared) AS m
+    ON m.visitor_key = e.visitor_key
+  WHERE e.platform = getvariable('server')
+    AND (e.user_key IS NOT NULL OR e.visitor_key IS NOT NULL)
+),
+done AS (
+  SELECT person_key, us, max(rn) AS rn FROM sorted
+  WHERE person_key IN (SELECT person_key FROM theirs)
+  GROUP BY person_key, us
+)
+SELECT t.*, d.rn AS before_rn, p.start_rn
+FROM theirs AS t
+ASOF LEFT JOIN done AS d ON d.person_key = t.person_key AND t.us >= d.us
+LEFT JOIN placed AS p ON p.rn = d.rn AND t.us - d.us <= getvariable('timeout_us');
+
+-- name: attached
+-- Those in a session, numbered within it.
+CREATE OR REPLACE TEMP TABLE attached AS
+SELECT
+  v.*,
+  row_number() OVER (PARTITION BY v.start_rn ORDER BY v.us, v.event_key) AS number
+FROM server_events AS v
+JOIN sums AS m ON m.start_rn = v.start_rn
+WHERE m.real_events > 0;
+
+-- name: shifts
+-- How many of them come before an event of their session.
+CREATE OR REPLACE TEMP TABLE shifts AS
+SELECT p.rn, a.earlier
+FROM (SELECT rn, start_rn FROM placed WHERE start_rn IN (SELECT start_rn FROM attached)) AS p
+ASOF JOIN (
+  SELECT start_rn, before_rn, max(number) AS earlier FROM attached GROUP BY start_rn, before_rn
+) AS a ON a.start_rn = p.start_rn AND p.rn > a.before_rn;
+
 -- name: heartbeats
 -- Engaged time where no event reports any: the intervals of the heartbeat in which a ping came.
 UPDATE sums SET engaged_ms = h.engaged_ms
@@ -268,6 +315,8 @@ CREATE OR REPLACE TEMP TABLE next_events AS
 SELECT * FROM source_events WHERE event_key IN (
   SELECT s.event_key FROM placed AS p JOIN sorted AS s ON s.rn = p.rn
   WHERE p.start_rn IN (SELECT start_rn FROM open_sessions)
+  UNION ALL
+  SELECT event_key FROM server_events WHERE start_rn IN (SELECT start_rn FROM open_sessions)
 );
 
 -- name: closed
@@ -285,14 +334,28 @@ SELECT
   s.person_key,
   n.event_name,
   s.us AS occurred_us,
-  p.rn - p.start_rn + 1 AS event_number,
+  p.rn - p.start_rn + 1 + coalesce(h.earlier, 0) AS event_number,
   CAST(make_timestamp(s.us) AS DATE) AS event_date,
   CAST(s.person_key % getvariable('buckets') AS INTEGER) AS bucket
 FROM placed AS p
 JOIN closed AS c ON c.start_rn = p.start_rn
 JOIN sorted AS s ON s.rn = p.rn
 JOIN names AS n ON n.name_id = s.name_id
-WHERE c.real_events > 0;
+LEFT JOIN shifts AS h ON h.rn = p.rn
+WHERE c.real_events > 0
+UNION ALL
+SELECT
+  a.event_key,
+  c.session_key,
+  a.person_key,
+  n.event_name,
+  a.us,
+  a.before_rn - a.start_rn + 1 + a.number,
+  CAST(make_timestamp(a.us) AS DATE),
+  CAST(a.person_key % getvariable('buckets') AS INTEGER)
+FROM attached AS a
+JOIN closed AS c ON c.start_rn = a.start_rn
+JOIN names AS n ON n.name_id = a.name_id;
 
 -- name: sessionless_events
 CREATE OR REPLACE TEMP TABLE made_sessionless_events AS
@@ -308,6 +371,18 @@ JOIN closed AS c ON c.start_rn = p.start_rn AND c.real_events = 0
 JOIN sorted AS s ON s.rn = p.rn
 JOIN names AS n ON n.name_id = s.name_id
 UNION ALL
+SELECT
+  v.event_key,
+  v.person_key,
+  'no_open_session',
+  n.event_name,
+  v.us,
+  CAST(make_timestamp(v.us) AS DATE)
+FROM server_events AS v
+JOIN names AS n ON n.name_id = v.name_id
+LEFT JOIN closed AS c ON c.start_rn = v.start_rn
+WHERE v.start_rn IS NULL OR c.real_events = 0
+UNION ALL
 SELECT event_key, NULL, 'no_person', event_name, occurred_us, event_date
 FROM source_events WHERE user_key IS NULL AND visitor_key IS NULL;
 
@@ -316,13 +391,16 @@ CREATE OR REPLACE TEMP TABLE points_of AS
 SELECT
   p.start_rn,
   sum(CAST(round(
-    pow(2.0, -((c.end_us - s.us) / getvariable('half_life_us')))
+    pow(2.0, -(greatest(c.end_us - p.us, 0) / getvariable('half_life_us')))
     * n.weight * getvariable('point_steps')
   ) AS BIGINT)) AS point_steps
-FROM placed AS p
+FROM (
+  SELECT p.start_rn, s.us, s.name_id FROM placed AS p JOIN sorted AS s ON s.rn = p.rn
+  UNION ALL
+  SELECT start_rn, us, name_id FROM attached
+) AS p
 JOIN closed AS c ON c.start_rn = p.start_rn
-JOIN sorted AS s ON s.rn = p.rn
-JOIN names AS n ON n.name_id = s.name_id
+JOIN names AS n ON n.name_id = p.name_id
 WHERE c.real_events > 0
 GROUP BY p.start_rn;
 
@@ -330,10 +408,14 @@ GROUP BY p.start_rn;
 -- Conversions, each order of a session once.
 CREATE OR REPLACE TEMP TABLE converted AS
 WITH found AS (
-  SELECT p.start_rn, p.rn, s.event_key, n.counts_revenue
+  SELECT p.start_rn, p.rn, 0 AS number, s.event_key, n.counts_revenue
   FROM sorted AS s
   JOIN names AS n ON n.name_id = s.name_id AND n.is_conversion
   JOIN placed AS p ON p.rn = s.rn
+  UNION ALL
+  SELECT a.start_rn, a.before_rn, a.number, a.event_key, n.counts_revenue
+  FROM attached AS a
+  JOIN names AS n ON n.name_id = a.name_id AND n.is_conversion
 ),
 numbered AS (
   SELECT
@@ -341,7 +423,7 @@ numbered AS (
     f.counts_revenue,
     e.order_id,
     e.revenue,
-    row_number() OVER (PARTITION BY f.start_rn, e.order_id ORDER BY f.rn) AS repetition
+    row_number() OVER (PARTITION BY f.start_rn, e.order_id ORDER BY f.rn, f.number) AS repetition
   FROM found AS f
   JOIN source_events AS e ON e.event_key = f.event_key
 )
@@ -444,7 +526,7 @@ SELECT
   CAST(f.person_key % getvariable('buckets') AS INTEGER) AS bucket,
   (f.end_us - f.start_us) / 1e6 AS duration_s,
   f.cut_reason,
-  f.events,
+  f.events + coalesce(v.server_events, 0) AS events,
   f.page_views,
   f.engaged_ms / 1000.0 AS engaged_time_s,
   coalesce(f.engaged_ms > getvariable('engaged_after_ms'), false)
@@ -474,6 +556,8 @@ SELECT
 FROM first_rows AS f
 JOIN points_of AS p ON p.start_rn = f.start_rn
 LEFT JOIN converted AS c ON c.start_rn = f.start_rn
+LEFT JOIN (SELECT start_rn, count(*) AS server_events FROM attached GROUP BY start_rn) AS v
+  ON v.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_last) AS l ON l.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_host) AS h ON h.start_rn = f.start_rn
 LEFT JOIN (FROM other_rows WHERE is_landing) AS g ON g.start_rn = f.start_rn

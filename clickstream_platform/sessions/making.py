@@ -19,6 +19,7 @@ from clickstream_platform.sessions.policy import (
     PAGE_VIEWS,
     PINGS,
     RESOLUTION,
+    SERVER,
     SessionPolicy,
     zone_offsets,
 )
@@ -111,6 +112,7 @@ def make_sessions(  # noqa: PLR0913 - a connection, the rules, and how it will b
         "min_visit_ms": policy.min_visit // MILLISECOND,
         "point_steps": float(POINT_STEPS),
         "buckets": buckets,
+        "server": f"'{SERVER}'",
         "open_from_us": "CAST(NULL AS BIGINT)" if open_from_us is None else open_from_us,
     }
     for name, value in variables.items():

@@ -18,6 +18,9 @@ PAGE_VIEWS = ("page_view", "screen_view")
 LOGOUTS = ("logout", "sign_out")
 """Events by which a user leaves."""
 
+SERVER = "server"
+"""Platform of events that a server sends, and no browser or app: they join sessions alone."""
+
 RESOLUTION = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_US = timedelta(days=1) // RESOLUTION
@@ -79,6 +82,8 @@ class SessionPolicy:
     """Whose midnight cuts: the property's zone."""
     max_events: int | None = 10_000
     """Most events of a session (Matomo's actions of a visit); None for any number."""
+    storm_cuts: int = 2
+    """Cuts for ``max_duration`` in a row that make a runaway: two days without a rest."""
     heartbeat: timedelta | None = None
     """Interval of pings from which engaged time is estimated where no event reports it; None for
     unknown (Snowplow)."""
@@ -96,9 +101,10 @@ class SessionPolicy:
                 raise ParameterError(
                     name, value, "must be longer than zero", instead="timedelta(1)"
                 )
-        if self.max_events is not None and self.max_events < 1:
-            name = "max_events"
-            raise ParameterError(name, self.max_events, "must be at least 1", instead="10_000")
+        for name, instead in (("max_events", "10_000"), ("storm_cuts", "2")):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ParameterError(name, value, "must be at least 1", instead=instead)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -114,6 +120,7 @@ class SessionPolicy:
             # Another reporting zone changes nothing unless its midnight cuts.
             time_zone=settings.time_zone if sessions.cut_at_midnight else "UTC",
             max_events=sessions.max_events or None,
+            storm_cuts=sessions.storm_cuts,
             heartbeat=timedelta(seconds=sessions.heartbeat_s) or None,
             min_visit=timedelta(seconds=sessions.min_visit_s),
             engaged_after=timedelta(seconds=sessions.engaged_after_s),

@@ -1,6 +1,6 @@
 """Keeping sessions up to date: work is proportional to what changed.
 
-Three tables are written in three commits. `session_events` comes last and alone decides what was
+Four tables are written in four commits. `session_events` comes last and alone decides what was
 taken in, so after a crash in between the next run finds the same differences and writes the same
 rows again.
 """
@@ -16,6 +16,7 @@ from ibis.backends.duckdb import Backend
 
 from clickstream_platform.lake import (
     Changes,
+    DataFile,
     Lake,
     Refreshed,
     connect,
@@ -28,6 +29,7 @@ from clickstream_platform.sessions.islands import Parts
 from clickstream_platform.sessions.making import MADE, make_sessions
 from clickstream_platform.sessions.policy import SessionPolicy
 from clickstream_platform.sessions.rebuild import is_bucketed, rebuild_sessions
+from clickstream_platform.sessions.runaways import LIMITS, runaway_sessions
 from clickstream_platform.sessions.summary import SessionDefinitions, load_session_definitions
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
@@ -37,6 +39,8 @@ UPSTREAMS = ("events", "identity_map")
 
 DECIDING = "session_events"
 """Table whose commit says what was taken in."""
+
+RUNAWAYS = "runaway_sessions"
 
 MOST_BUCKETS = 256
 """More buckets cannot be set."""
@@ -48,7 +52,7 @@ MAX_POINTS_SHARE = 0.25
 def refresh_sessions(
     lake: Lake, settings: Settings, *, dates: Iterable[date] | None = None, full: bool = False
 ) -> Refreshed:
-    """Bring `sessions`, `session_events` and `sessionless_events` up to date.
+    """Bring `sessions`, `session_events`, `sessionless_events`, `runaway_sessions` up to date.
 
     Args:
         lake: The lake.
@@ -74,6 +78,7 @@ def refresh_sessions(
         with tempfile.TemporaryDirectory(dir=spill) as spool:
             run = _Run(lake, settings, backend, Path(spool), versions, consumed)
             is_new = consumed["events"] < 0 or consumed["rules"] != versions["rules"]
+            is_new |= not lake.exists("runaway_sessions")
             return run.rebuild() if full or is_new else run.update(chosen)
     finally:
         backend.disconnect()
@@ -125,8 +130,7 @@ class _Run:
         )
         bucketed = is_bucketed(self.backend, self.lake, self.buckets)
         self.versions["bucketed"] = int(bucketed)
-        for name in MADE:
-            self.lake.replace(name, made[name], consumed=self.taken_in)
+        self._write_rebuilt(made)
         return Refreshed(
             table="sessions",
             version=self.lake.version("sessions"),
@@ -137,12 +141,20 @@ class _Run:
             details={"sessionless_events": self.lake.row_count("sessionless_events")},
         )
 
+    def _write_rebuilt(self, made: dict[str, list[DataFile]]) -> None:
+        for name in MADE:
+            if name == DECIDING:
+                sessions = view(self.backend, self.lake, "sessions")
+                rows = stream(runaway_sessions(sessions, policy=self.policy), RUNAWAYS)
+                self.lake.overwrite(RUNAWAYS, rows, consumed=self.taken_in)
+            self.lake.replace(name, made[name], consumed=self.taken_in)
+
     # -- What changed --------------------------------------------------------------------------
 
     def update(self, dates: Collection[date] | None) -> Refreshed:
         """Make anew what changed, or the given dates."""
         backend, lake = self.backend, self.lake
-        for name in MADE:
+        for name in (*MADE, RUNAWAYS):
             view(backend, lake, name)
         if dates is None:
             events = self._changes("events")
@@ -176,7 +188,8 @@ class _Run:
         if people is not None and islands.all_there(people.removed):
             if people.added or people.removed:
                 islands.find_moved_visitors(backend, lake, people)
-            self._find_points(set(events.dates), islands.parts_of_suspects(backend, self.buckets))
+            suspected = islands.parts_of_suspects(backend, self.policy, self.buckets)
+            self._find_points(set(events.dates), suspected)
         else:
             # Anybody may have been somebody else before.
             everything = {*lake.dates("events"), *lake.dates("session_events")}
@@ -239,13 +252,43 @@ class _Run:
         self._replace("sessions", sessions, kept, consumed)
         # What an event was before is either as it is now, or a difference.
         events = self._parts(
-            "SELECT CAST(make_timestamp(us) AS DATE), person_key FROM sorted UNION "
+            "SELECT event_date, person_key FROM made_session_events UNION "
+            "SELECT event_date, person_key FROM made_sessionless_events "
+            "WHERE person_key IS NOT NULL UNION "
             "SELECT old_date, old_person_key FROM differences WHERE old_person_key IS NOT NULL"
         )
         unplaced = "SELECT * FROM {old} WHERE event_key NOT IN (SELECT event_key FROM stale_events)"
         self._replace("sessionless_events", self._sessionless(events), unplaced, consumed)
+        self._write_runaways(consumed)
         self._replace("session_events", events, unplaced, consumed)
         return tuple(sorted({day for day, _ in sessions}))
+
+    def _write_runaways(self, consumed: dict[str, int] | None) -> None:
+        """Put together anew the runaways of everybody who had or may have one.
+
+        What comes after a point in its island is made anew. So a runaway that is new or grows has
+        sessions among those that were made; one that shrinks or ends is stored.
+        """
+        limits = ", ".join(f"'{reason}'" for reason in LIMITS)
+        concerned = self.backend.raw_sql(
+            f"SELECT person_key FROM made_sessions WHERE cut_reason IN ({limits}) UNION "  # noqa: S608 - names of our own
+            f"SELECT person_key FROM {RUNAWAYS} WHERE person_key IN (SELECT person_key FROM points)"
+        ).fetchall()
+        if not concerned:
+            return
+        persons = [key for (key,) in concerned]
+        buckets = {key % self.buckets for key in persons}
+        parts = {(day, bucket) for day in self.lake.dates("sessions") for bucket in buckets}
+        theirs = view(self.backend, self.lake, "sessions", files=self._files("sessions", parts))
+        made = runaway_sessions(theirs.filter(theirs.person_key.isin(persons)), policy=self.policy)
+        self.backend.create_table(f"made_{RUNAWAYS}", made, temp=True, overwrite=True)
+        listed = ", ".join(map(str, persons))
+        rows = self.backend.raw_sql(
+            f"SELECT session_date FROM made_{RUNAWAYS} UNION "  # noqa: S608 - names of our own
+            f"SELECT session_date FROM {RUNAWAYS} WHERE person_key IN ({listed})"
+        ).fetchall()
+        kept = f"SELECT * FROM {{old}} WHERE person_key NOT IN ({listed})"  # noqa: S608 - numbers
+        self._replace(RUNAWAYS, {(day, 0) for (day,) in rows}, kept, consumed)
 
     def _sessionless(self, events: Parts) -> Parts:
         """Dates on which events without a session come or go."""

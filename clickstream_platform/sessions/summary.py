@@ -30,7 +30,8 @@ LAST = ("consent_analytics", "consent_marketing", "consent_personalization")
 """Columns that a session takes from its last event."""
 
 READ = (*FIRST, *LAST, *CAMPAIGN, "event_key", "event_name", "event_date", "occurred_at",
-        "page_host", "page_path", "engaged_time_ms", "order_id", "revenue", "is_bot")  # fmt: skip
+        "page_host", "page_path", "engaged_time_ms", "order_id", "revenue", "is_bot",
+        "platform")  # fmt: skip
 """Columns of an event that its session is made from, beside its place."""
 
 POINT_STEPS = 1_000_000
@@ -113,10 +114,11 @@ def sessionless_events(events: ir.Table, placed: ir.Table) -> ir.Table:
         Contract: `clickstream_platform.tables.sessions.SessionlessEvents`.
     """
     columns = list(SessionlessEvents.to_schema().columns)
-    pings = placed.filter(_.session_key.isnull()).select("event_key")
-    only_pings = events.semi_join(pings, "event_key").mutate(reason=ibis.literal("only_pings"))
+    left = placed.filter(_.session_key.isnull())
+    reason = ibis.ifelse(_.is_server, ibis.literal("no_open_session"), ibis.literal("only_pings"))
+    outside = events.inner_join(left.select("event_key", reason=reason), "event_key")
     nobody = events.filter(_.person_key.isnull()).mutate(reason=ibis.literal("no_person"))
-    return only_pings.select(columns).union(nobody.select(columns))
+    return outside.select(columns).union(nobody.select(columns))
 
 
 def summarize_sessions(
@@ -142,11 +144,23 @@ def summarize_sessions(
         the first ones.
     """
     placed = placed.filter(_.session_key.notnull()).select(
-        "event_key", "session_key", "person_key", "occurred_us", "event_number", "cut_reason"
+        "event_key",
+        "session_key",
+        "person_key",
+        "occurred_us",
+        "event_number",
+        "cut_reason",
+        "is_server",
     )
     rows = placed.inner_join(events.select(READ), "event_key")
-    ends = placed.group_by("session_key").aggregate(
-        start_us=_.occurred_us.min(), end_us=_.occurred_us.max(), last_number=_.event_number.max()
+    ends = (
+        placed.filter(~_.is_server)
+        .group_by("session_key")
+        .aggregate(
+            start_us=_.occurred_us.min(),
+            end_us=_.occurred_us.max(),
+            last_number=_.event_number.max(),
+        )
     )
     rows = rows.inner_join(ends, "session_key")
     summed = _sums(rows, policy, definitions.weights)
@@ -178,13 +192,16 @@ def _sums(rows: ir.Table, policy: SessionPolicy, weights: EngagementWeights) -> 
         *((rows.event_name == name, value) for name, value in weights.weights.items()),
         else_=weights.otherwise,
     )
-    half_lives = (rows.end_us - rows.occurred_us) / (policy.half_life // RESOLUTION)
+    # What a server reports after the end is as young as the end.
+    age_us = ibis.greatest(rows.end_us - rows.occurred_us, 0)
+    half_lives = age_us / (policy.half_life // RESOLUTION)
     points = (ibis.literal(2.0) ** -half_lives * weight * POINT_STEPS).round().cast("int64")
-    engaged_ms = _.engaged_time_ms.sum()
+    seen = ~_.is_server
+    engaged_ms = _.engaged_time_ms.sum(where=seen)
     if policy.heartbeat is not None:
         beat_us = policy.heartbeat // RESOLUTION
         beats = (_.occurred_us / beat_us).floor().cast("int64")
-        pinged = beats.nunique(where=_.event_name.isin(PINGS))
+        pinged = beats.nunique(where=seen & _.event_name.isin(PINGS))
         estimate = (pinged - 1) * (beat_us // 1_000) + policy.min_visit // MILLISECOND
         engaged_ms = ibis.coalesce(engaged_ms, ibis.ifelse(pinged > 0, estimate, None))
     return (
@@ -192,13 +209,13 @@ def _sums(rows: ir.Table, policy: SessionPolicy, weights: EngagementWeights) -> 
         .group_by("session_key", "start_us", "end_us")
         .aggregate(
             events=_.count(),
-            page_views=_.event_name.isin(PAGE_VIEWS).cast("int64").sum(),
+            page_views=(seen & _.event_name.isin(PAGE_VIEWS)).cast("int64").sum(),
             engaged_ms=engaged_ms,
-            landing_host=_.page_host.argmin(_.event_number, where=_.page_host.notnull()),
-            landing_path=_.page_path.argmin(_.event_number, where=_.page_path.notnull()),
-            exit_path=_.page_path.argmax(_.event_number, where=_.page_path.notnull()),
+            landing_host=_.page_host.argmin(_.event_number, where=seen & _.page_host.notnull()),
+            landing_path=_.page_path.argmin(_.event_number, where=seen & _.page_path.notnull()),
+            exit_path=_.page_path.argmax(_.event_number, where=seen & _.page_path.notnull()),
             point_steps=_.points.sum(),
-            is_bot=_.is_bot.any(),
+            is_bot=(seen & _.is_bot).any(),
         )
     )
 

@@ -48,7 +48,10 @@ class Conversions(pa.DataFrameModel):
     conversion_name: str = pa.Field(description="Name of the event.")
     person_id: str = pa.Field(description="Pseudonym of the person.")
     person_key: int = pa.Field(description="Surrogate of person_id.")
-    session_id: str = pa.Field(description="Session in which it happened.")
+    session_id: str = pa.Field(
+        nullable=True,
+        description="Session in which it happened; null if a server reported it outside of any.",
+    )
     converted_at: Instant = pa.Field(description="Event time.")
     converted_us: int = pa.Field(description="converted_at, microseconds since 1970-01-01 UTC.")
     conversion_date: pl.Date = pa.Field(description="UTC date of converted_at; partition.")

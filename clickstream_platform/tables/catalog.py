@@ -10,6 +10,7 @@ import pandera.polars as pa
 
 from clickstream_platform.tables.activation import CrmSyncs
 from clickstream_platform.tables.attribution import AttributionCredits, Conversions, Touchpoints
+from clickstream_platform.tables.bots import BotBehaviour
 from clickstream_platform.tables.consent import ConsentLog, Consents
 from clickstream_platform.tables.events import (
     DuplicateEvents,
@@ -25,7 +26,12 @@ from clickstream_platform.tables.identity import (
 )
 from clickstream_platform.tables.privacy import SubjectRequests
 from clickstream_platform.tables.segments import EngagementScores, SegmentMembers, Segments
-from clickstream_platform.tables.sessions import SessionEvents, SessionlessEvents, Sessions
+from clickstream_platform.tables.sessions import (
+    RunawaySessions,
+    SessionEvents,
+    SessionlessEvents,
+    Sessions,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,13 @@ TABLES: dict[str, StoredTable] = {
             sort_by=("visitor_key", "valid_from_us"),
             person_columns=("visitor_id", "user_id"),
         ),
+        StoredTable(
+            name="bot_behaviour",
+            contract=BotBehaviour,
+            partition_by=("event_date",),
+            sort_by=("visitor_key",),
+            person_columns=("visitor_id",),
+        ),
         StoredTable(name="consent_log", contract=ConsentLog, sort_by=("number",)),
         StoredTable(
             name="sessions",
@@ -123,6 +136,13 @@ TABLES: dict[str, StoredTable] = {
             partition_by=("event_date",),
             sort_by=("person_key", "occurred_us"),
             person_columns=("person_key",),
+        ),
+        StoredTable(
+            name="runaway_sessions",
+            contract=RunawaySessions,
+            partition_by=("session_date",),
+            sort_by=("person_key", "started_at"),
+            person_columns=("person_id",),
         ),
         StoredTable(
             name="touchpoints",

@@ -37,7 +37,7 @@ class Sessions(pa.DataFrameModel):
         ],
         description="Why it starts: first of the person's run, or what cut the one before.",
     )
-    events: int = pa.Field(ge=1, description="Events in the session.")
+    events: int = pa.Field(ge=1, description="Events in the session, those of servers included.")
     page_views: int = pa.Field(ge=0, description="Page and screen views.")
     engaged_time_s: float = pa.Field(
         nullable=True, ge=0, description="Foreground time, seconds; null where nothing pings."
@@ -113,8 +113,9 @@ class SessionlessEvents(pa.DataFrameModel):
     event_key: int = pa.Field(description="Surrogate of the event.")
     person_key: int = pa.Field(nullable=True, description="Surrogate of the person, if any.")
     reason: str = pa.Field(
-        isin=["no_person", "only_pings"],
-        description="Nobody is known, or nothing but pings would be in its session.",
+        isin=["no_person", "only_pings", "no_open_session"],
+        description="Nobody is known; nothing but pings would be in its session; or a server sent "
+        "it, and its person had done nothing for longer than the timeout.",
     )
     event_name: str = pa.Field(description="Kind of event.")
     occurred_us: int = pa.Field(description="Event time, microseconds since 1970-01-01 UTC.")
@@ -125,5 +126,37 @@ class SessionlessEvents(pa.DataFrameModel):
 
         name = "sessionless_events"
         unique = ["event_key"]
+        strict = True
+        coerce = False
+
+
+class RunawaySessions(pa.DataFrameModel):
+    """The quarantine of sessions: what no person does, cut again and again for its length.
+
+    Its sessions stay in sessions, and count. One row is what would be one session without limits.
+
+    Grain: session_key.
+    Made by: `clickstream_platform.sessions`. Read by: `clickstream quarantine`, the report.
+    """
+
+    session_key: int = pa.Field(description="Surrogate of the first session.")
+    session_id: str = pa.Field(description="The first session; the others follow without a rest.")
+    person_id: str = pa.Field(description="Pseudonym of the person.")
+    person_key: int = pa.Field(description="Surrogate of person_id.")
+    source: str = pa.Field(description="Source of the first event.")
+    started_at: Instant = pa.Field(description="Event time of the first event.")
+    ended_at: Instant = pa.Field(description="Event time of the last event.")
+    session_date: pl.Date = pa.Field(description="UTC date of started_at; partition.")
+    sessions: int = pa.Field(ge=1, description="Sessions that it was cut into.")
+    events: int = pa.Field(ge=1, description="Events in them.")
+    event_cuts: int = pa.Field(ge=0, description="Cuts for the most events of a session.")
+    duration_cuts: int = pa.Field(ge=0, description="Cuts for the longest duration.")
+    is_bot: bool = pa.Field(description="Any event is flagged as a bot's.")
+
+    class Config:
+        """Exactly these columns, never cast."""
+
+        name = "runaway_sessions"
+        unique = ["session_key"]
         strict = True
         coerce = False

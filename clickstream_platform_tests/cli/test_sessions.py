@@ -43,3 +43,20 @@ def test_unknown_preset_is_refused_with_those_there_are(data: Path) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert "posthog" in result.output
+
+
+def test_runaways_are_in_quarantine_and_in_the_status(tmp_path: Path) -> None:
+    history = History(load_settings(tmp_path))
+    history.add(*(visit(f"a{i:03}", "ann", 29 * i) for i in range(110)))
+    history.refresh()
+    words = ["quarantine", "sessions", "--data", str(tmp_path)]
+    (row,) = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert (row["sessions"], row["events"], row["duration_cuts"]) == (3, 110, 2)
+    assert row["session_id"] in CliRunner().invoke(app, words).stdout
+    status = CliRunner().invoke(app, ["status", "--data", str(tmp_path)]).stdout
+    assert "1 sessions ran away" in status
+
+
+def test_nobody_ran_away(data: Path) -> None:
+    words = ["quarantine", "sessions", "--data", str(data)]
+    assert "No session ran away." in CliRunner().invoke(app, words).stdout

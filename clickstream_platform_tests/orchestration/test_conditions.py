@@ -25,6 +25,7 @@ NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 DERIVED = (
     "identity_map",
     "consents",
+    "bot_behaviour",
     "sessions",
     "touchpoints",
     "conversions",
@@ -33,10 +34,10 @@ DERIVED = (
 TOGETHER = {
     "identity_map": ("identity_map", "identity_merges", "identity_conflicts"),
     "consents": ("consents", "consent_log"),
-    "sessions": ("sessions", "session_events", "sessionless_events"),
+    "sessions": ("sessions", "session_events", "sessionless_events", "runaway_sessions"),
 }
 FIRST: dict[str, set[str | None]] = {
-    name: {None} for table in ("identity_map", "consents") for name in TOGETHER[table]
+    name: {None} for table in DERIVED[:3] for name in TOGETHER.get(table, (table,))
 }
 """What is asked for when events have news: one run writes all tables of a stage."""
 
@@ -123,12 +124,12 @@ def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
 def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
     assert world.asked() == FIRST
-    for table in DERIVED[:2]:
+    for table in DERIVED[:3]:
         world.refresh(table)
     today: set[str | None] = {day_key(NOW.date())}
-    dated = ("session_events", "sessionless_events", *DERIVED[2:])
+    dated = (*TOGETHER["sessions"], *DERIVED[3:])
     assert world.asked() == dict.fromkeys(dated, today)
-    for table in DERIVED[2:]:
+    for table in DERIVED[3:]:
         world.refresh(table)
     # The rest has no dates: one run asks for all of it, in order.
     last = ("engagement_scores", "segment_members", "segments", "crm_syncs")

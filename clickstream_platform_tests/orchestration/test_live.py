@@ -17,7 +17,7 @@ from clickstream_platform_tests.orchestration.served import Served, prepare, ser
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
 ANN, BOB = "ann@example.com", "bob@example.com"
-SESSIONS = ("sessions", "session_events", "sessionless_events")
+SESSIONS = ("sessions", "session_events", "sessionless_events", "runaway_sessions")
 IDENTITY = ("identity_map", "identity_merges", "identity_conflicts")
 
 

@@ -179,6 +179,20 @@ def test_every_session_has_one_duration_band(lake: Lake, settings: Settings) -> 
     assert frame["sessions"].to_list() == [1, 1, 1, 1, 1, 1, 1, 2]
 
 
+def test_runaways_are_those_that_reach_into_the_period(lake: Lake, settings: Settings) -> None:
+    rows: list[dict[str, object]] = []
+    for number, (first, last) in enumerate([(-9, -8), (-8, 0), (2, 9), (3, 9)]):
+        started, ended = NOON + first * DAY, NOON + last * DAY
+        rows.append(
+            {"session_key": number, "source": "web", "is_bot": False, "started_at": started}
+            | {"ended_at": ended, "session_date": started.date(), "sessions": 2, "events": 10}
+        )
+    lake.append("runaway_sessions", table("runaway_sessions", rows))
+    (found,) = Figures(lake, settings).frame("runaway_sessions", MARCH).to_dicts()
+    assert (found["runaways"], found["sessions"], found["events"]) == (2, 4, 20)
+    assert found["longest_s"] == 8 * 86_400
+
+
 def test_record_that_breaks_two_rules_is_counted_under_both(lake: Lake, settings: Settings) -> None:
     broken = [
         {"code": code, "field": field, "expected": "another", "got": "a"}

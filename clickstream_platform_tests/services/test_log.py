@@ -109,7 +109,7 @@ def test_power_cut_leaves_what_was_acknowledged(
 
     async def acknowledged() -> None:
         for number in range(20):
-            await log.append("web", [prepared({"event_id": f"e{number}"})])
+            await log.append("web", [framed(b'"n":%d}' % number)])
 
     asyncio.run(acknowledged())
     left_behind(tmp_path / "after", survived + b'{"_crc":"00000000","torn')
@@ -125,7 +125,7 @@ def append_all(log: EventLog, batches: Sequence[tuple[str, int]]) -> None:
     async def together() -> None:
         await asyncio.gather(
             *[
-                log.append(source, [prepared({"event_id": f"{place}-{n}"}) for n in range(size)])
+                log.append(source, [framed(b'"n":"%d-%d"}' % (place, n)) for n in range(size)])
                 for place, (source, size) in enumerate(batches)
             ]
         )

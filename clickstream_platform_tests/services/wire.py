@@ -12,6 +12,7 @@ import httpx
 
 from clickstream_platform.collection.write_keys import Kind, NewKey
 from clickstream_platform.services.collector import Collector, EventLog, write_keys
+from clickstream_platform.services.collector.serve import bot_scoring
 from clickstream_platform.settings import CollectorSettings, Settings
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -25,6 +26,8 @@ class Door:
     settings: Settings
     options: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = NOW
+    scores_bots: bool = False
+    """Off, for all that is sent here comes from a library that fetches pages."""
 
     def key(
         self,
@@ -57,6 +60,7 @@ class Door:
             section,
             log,
             write_keys(self.settings),
+            enrichments=[bot_scoring(self.settings)] if self.scores_bots else [],
             clock_ns=lambda: int(self.now.timestamp() * 1_000_000) * 1000,
         )
 

@@ -62,6 +62,7 @@ def event(rng: random.Random, number: int, visitor: int, us: int) -> dict[str, o
         "is_synthetic": rng.random() < 0.05,
         "is_bot": rng.random() < 0.02,
         "source": rng.choice(["web", "app"]),
+        "platform": rng.choice(["web", None, "app", "server"]),
         "page_host": rng.choice(HOSTS),
         "page_path": rng.choice(PATHS),
         "referrer_host": rng.choice(REFERRERS),

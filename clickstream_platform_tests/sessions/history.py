@@ -13,7 +13,7 @@ from clickstream_platform_tests.sessions.making import assert_same
 from clickstream_platform_tests.sessions.walk import person_of, walk
 from clickstream_platform_tests.stored import bring, rows_of
 
-TABLES = ("sessions", "session_events", "sessionless_events")
+TABLES = ("sessions", "session_events", "sessionless_events", "runaway_sessions")
 
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US

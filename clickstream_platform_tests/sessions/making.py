@@ -1,4 +1,4 @@
-"""Making the three tables of sessions from frames, by the definition and by the statements."""
+"""Making the tables of sessions from frames, by the definition and by the statements."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from clickstream_platform.sessions import (
     SessionPolicy,
     name_first_sessions,
     place_events,
+    runaway_sessions,
     session_events,
     sessionless_events,
     summarize_sessions,
@@ -99,7 +100,14 @@ def by_definition(  # noqa: PLR0913 - an engine, a folder, two tables, and the r
         "session_events": placed_events,
         "sessionless_events": sessionless_events,
     }
-    return _checked({name: run(backend, folder, both, it) for name, it in transforms.items()})
+    made = {name: run(backend, folder, both, it) for name, it in transforms.items()}
+    made["runaway_sessions"] = run(
+        backend,
+        folder,
+        {"sessions": made["sessions"]},
+        lambda sessions: runaway_sessions(sessions, policy=policy),
+    )
+    return _checked(made)
 
 
 def by_statements(
@@ -131,6 +139,7 @@ def _by_statements(
     make_sessions(backend, policy=policy, definitions=definitions, buckets=BUCKETS)
     made: dict[str, Any] = {name: backend.table(f"made_{name}") for name in MADE}
     made["sessions"] = name_first_sessions(made["sessions"])
+    made["runaway_sessions"] = runaway_sessions(made["sessions"], policy=policy)
     return _checked({name: table.to_polars() for name, table in made.items()})
 
 

@@ -307,4 +307,4 @@ def test_session_is_named_after_person_and_first_event() -> None:
 
 
 def test_no_events_make_no_sessions() -> None:
-    assert [rows.height for rows in by_statements(events_frame([])).values()] == [0, 0, 0]
+    assert [rows.height for rows in by_statements(events_frame([])).values()] == [0, 0, 0, 0]

@@ -48,6 +48,7 @@ def story(rng: random.Random, number: int, first: int) -> list[Event]:
                 "page_path": rng.choice(["/", "/a", None]),
                 "engaged_time_ms": rng.choice([None, 6000]),
                 "is_synthetic": rng.random() < 0.03,
+                "platform": rng.choice([None, "web", "web", "server"]),
             }
         )
     return events
@@ -89,7 +90,8 @@ class Life:
 
     def change(self) -> None:
         name, source = self.rng.choice(NAMES), self.rng.choice(SOURCES)
-        changed = {"event_name": name, "campaign_source": source}
+        platform = self.rng.choice([None, "server"])
+        changed = {"event_name": name, "campaign_source": source, "platform": platform}
         self.history.add(*(it | changed for it in self.some()))
 
     def vanish(self) -> None:

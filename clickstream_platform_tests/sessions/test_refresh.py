@@ -10,6 +10,7 @@ import pytest
 from clickstream_platform.lake import Lake, Refreshed
 from clickstream_platform.sessions import refresh_sessions
 from clickstream_platform.settings import Settings
+from clickstream_platform.tables.catalog import TABLES as CATALOG
 from clickstream_platform_tests.frames import BUCKETS, day, surrogate
 from clickstream_platform_tests.sessions.history import TABLES, Event, History, visit
 from clickstream_platform_tests.stored import rows_of
@@ -206,8 +207,7 @@ def test_backfill_restores_its_dates_and_takes_nothing_in(history: History) -> N
     before = rows_of(history.lake, TABLES)
     versions = history.lake.consumed("session_events", "events")
     for name in TABLES:
-        column = "session_date" if name == "sessions" else "event_date"
-        history.lake.delete(name, f"{column} = '2026-03-02'")
+        history.lake.delete(name, f"{CATALOG[name].date_column} = '2026-03-02'")
     done = refresh_sessions(history.lake, history.settings, dates=[day(1)])
     after = rows_of(history.lake, TABLES)
     assert all(after[name].equals(before[name]) for name in TABLES)

@@ -36,6 +36,15 @@ class Run:
 
     reason: str
     events: list[Row] = field(default_factory=list)
+    reported: list[Row] = field(default_factory=list)
+    """By servers."""
+
+    def all(self) -> list[Row]:
+        """Everything in order of time, reports after what they may report."""
+        return sorted(
+            [*self.events, *self.reported],
+            key=lambda it: (it["occurred_us"], it["platform"] == "server", it["event_key"]),
+        )
 
 
 @dataclass
@@ -62,7 +71,7 @@ def walk(
     policy: SessionPolicy,
     definitions: SessionDefinitions = SHIPPED,
 ) -> dict[str, pl.DataFrame]:
-    """The three tables of sessions, but for channels, in order of all columns."""
+    """The tables of sessions, but for channels, in order of all columns."""
     people = {
         link["visitor_key"]: link for link in identity_map.to_dicts() if not link["is_shared"]
     }
@@ -81,19 +90,64 @@ def walk(
     for theirs in by_person.values():
         in_time = sorted(theirs, key=lambda it: (it["occurred_us"], it["event_key"]))
         is_first = True
-        for run in _runs(in_time, policy):
+        did = [it for it in in_time if it["platform"] != "server"]
+        runs = list(_runs(did, policy))
+        reports = [it for it in in_time if it["platform"] == "server"]
+        left = [it for it in reports if not _reported(it, did, runs, policy)]
+        sessionless += [_sessionless(it, "no_open_session") for it in left]
+        for run in runs:
             if all(it["event_name"] in PINGS for it in run.events):
                 sessionless += [_sessionless(it, "only_pings") for it in run.events]
                 continue
             reason = "first" if is_first and run.reason == "timeout" else run.reason
             is_first = False
-            sessions.append(_summary(run.events, policy, definitions) | {"cut_reason": reason})
-            places += [_place(run.events, number) for number in range(len(run.events))]
+            sessions.append(_summary(run, policy, definitions) | {"cut_reason": reason})
+            places += _places(run)
     return {
         "sessions": _frame("sessions", sessions).drop("channel"),
         "session_events": _frame("session_events", places),
         "sessionless_events": _frame("sessionless_events", sessionless),
+        "runaway_sessions": _frame("runaway_sessions", _runaways(sessions, policy)),
     }
+
+
+def _reported(it: Row, did: list[Row], runs: list[Run], policy: SessionPolicy) -> bool:
+    """Whether a session was open when a server reported this; it then belongs to it."""
+    before = [done for done in did if done["occurred_us"] <= it["occurred_us"]]
+    if not before or it["occurred_us"] - before[-1]["occurred_us"] > policy.timeout_us:
+        return False
+    (run,) = (run for run in runs if before[-1] in run.events)
+    if all(done["event_name"] in PINGS for done in run.events):
+        return False
+    run.reported.append(it)
+    return True
+
+
+def _runaways(sessions: Iterable[Row], policy: SessionPolicy) -> list[Row]:
+    """What the limits cut; ``sessions`` are in order of time for each person."""
+    chains: list[list[Row]] = []
+    for session in sessions:
+        last = chains[-1][-1] if chains else None
+        follows = (
+            last is not None
+            and last["person_key"] == session["person_key"]
+            and session["cut_reason"] in {"max_duration", "max_events"}
+            and session["started_at"] - last["ended_at"] <= policy.timeout
+        )
+        if follows:
+            chains[-1].append(session)
+        else:
+            chains.append([session])
+    found = []
+    for chain in chains:
+        reasons = [it["cut_reason"] for it in chain]
+        cuts = {"event_cuts": reasons.count("max_events")}
+        cuts["duration_cuts"] = reasons.count("max_duration")
+        if cuts["event_cuts"] or cuts["duration_cuts"] >= policy.storm_cuts:
+            ends = {"ended_at": chain[-1]["ended_at"], "is_bot": any(it["is_bot"] for it in chain)}
+            sums = {"sessions": len(chain), "events": sum(it["events"] for it in chain)}
+            found.append(chain[0] | cuts | ends | sums)
+    return found
 
 
 def _runs(in_time: Sequence[Row], policy: SessionPolicy) -> Iterable[Run]:
@@ -157,14 +211,15 @@ def _engaged_ms(run: Sequence[Row], policy: SessionPolicy) -> int | None:
     return (len(beats) - 1) * beat // 1000 + least if beats else None
 
 
-def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefinitions) -> Row:
+def _summary(whole: Run, policy: SessionPolicy, definitions: SessionDefinitions) -> Row:
+    run = whole.events
     first, last = run[0], run[-1]
     came = first["event_name"] not in PINGS
     views = sum(it["event_name"] in PAGE_VIEWS for it in run)
     engaged = _engaged_ms(run, policy)
     orders: set[str] = set()
     conversions, revenue = 0, Decimal(0)
-    for it in run:
+    for it in whole.all():
         if it["event_name"] not in definitions.conversions or it["order_id"] in orders:
             continue
         if it["order_id"]:
@@ -173,8 +228,10 @@ def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefi
         if definitions.conversions[it["event_name"]].counts_revenue:
             revenue += it["revenue"] or 0
     steps = 0
-    for it in run:
-        age = (last["occurred_us"] - it["occurred_us"]) / (policy.half_life.total_seconds() * 1e6)
+    for it in whole.all():
+        age = max(last["occurred_us"] - it["occurred_us"], 0) / (
+            policy.half_life.total_seconds() * 1e6
+        )
         steps += round(0.5**age * definitions.weights.weight(it["event_name"]) * 1_000_000)
     is_engaged = (
         (engaged or 0) > policy.engaged_after.total_seconds() * 1000
@@ -196,7 +253,7 @@ def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefi
         "session_date": instant(first["occurred_us"]).date(),
         "bucket": first["person_key"] % BUCKETS,
         "duration_s": (last["occurred_us"] - first["occurred_us"]) / 1e6,
-        "events": len(run),
+        "events": len(whole.all()),
         "page_views": views,
         "engaged_time_s": None if engaged is None else engaged / 1000,
         "is_engaged": is_engaged,
@@ -211,18 +268,20 @@ def _summary(run: Sequence[Row], policy: SessionPolicy, definitions: SessionDefi
     }  # fmt: skip
 
 
-def _place(run: Sequence[Row], number: int) -> Row:
-    event = run[number]
-    return {
-        "event_key": event["event_key"],
-        "session_key": run[0]["event_key"],
-        "person_key": event["person_key"],
-        "event_name": event["event_name"],
-        "occurred_us": event["occurred_us"],
-        "event_number": number + 1,
-        "event_date": instant(event["occurred_us"]).date(),
-        "bucket": event["person_key"] % BUCKETS,
-    }
+def _places(run: Run) -> list[Row]:
+    return [
+        {
+            "event_key": event["event_key"],
+            "session_key": run.events[0]["event_key"],
+            "person_key": event["person_key"],
+            "event_name": event["event_name"],
+            "occurred_us": event["occurred_us"],
+            "event_number": number,
+            "event_date": instant(event["occurred_us"]).date(),
+            "bucket": event["person_key"] % BUCKETS,
+        }
+        for number, event in enumerate(run.all(), 1)
+    ]
 
 
 def _sessionless(event: Row, reason: str) -> Row:

@@ -43,14 +43,19 @@ TEXTS = {
 }
 """Fields that hold text, and what they are called in a record."""
 
-WHOLE_NUMBERS = ("created_at", "engaged_time_ms")
-"""Fields that hold a number of milliseconds."""
-
-_KINDS = {
-    **dict.fromkeys(TEXTS, (str,)),
-    **dict.fromkeys((*WHOLE_NUMBERS, "revenue"), (int, float)),
-    **dict.fromkeys(("consent", "properties"), (dict,)),
+_FIELDS: dict[str, tuple[str, frozenset[type]]] = {
+    **{name: (field, frozenset({str})) for name, field in TEXTS.items()},
+    "created_at": ("created_at", frozenset({int, float})),
+    "engaged_time_ms": ("engaged_time_ms", frozenset({int, float})),
+    "revenue": ("revenue", frozenset({int, float})),
+    "consent": ("consent", frozenset({dict})),
+    "properties": ("properties", frozenset({dict})),
+    "is_synthetic": ("is_synthetic", frozenset({bool})),
 }
+"""What each field is called in a record, and what its value may be."""
+
+
+_ALSO_PROPERTIES = frozenset({"product_id", "order_id", "revenue", "currency"})
 
 
 def key(arrival: Arrival, payload: object) -> str | None:
@@ -84,7 +89,7 @@ def decode(arrival: Arrival, payload: object) -> Batch:
 
 def _named_by_properties(record: Record, properties: object) -> None:
     """Fill what an event says among its properties alone, as pages do that know no columns."""
-    if not isinstance(properties, dict):
+    if not isinstance(properties, dict) or _ALSO_PROPERTIES.isdisjoint(properties):
         return
     found: Record = {
         "product_id": text(properties.get("product_id")),
@@ -102,20 +107,18 @@ def _copied(event: Mapping[str, object], record: Record) -> bool:
     """Copy the known fields of an event into a record; whether all had the right type."""
     sound = True
     for name, value in event.items():
-        kind = _KINDS.get(name)
-        if kind is None or value is None or value == "":
+        known = _FIELDS.get(name)
+        if known is None or value is None or value == "":
             continue
-        if type(value) not in kind:
-            sound = False
-        elif (field := TEXTS.get(name)) is not None:
+        field, kinds = known
+        kind = type(value)
+        if kind is float and field != "revenue":
+            value = whole(value)  # noqa: PLW2901 - milliseconds
+            kind = type(value)
+        if kind in kinds:
             record[field] = value
-        elif name in WHOLE_NUMBERS and type(value) is float:
-            if (rounded := whole(value)) is None:
-                sound = False
-            else:
-                record[name] = rounded
         else:
-            record[name] = value
+            sound = False
     return sound
 
 

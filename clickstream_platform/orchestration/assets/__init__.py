@@ -9,6 +9,7 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
+from clickstream_platform.orchestration.assets.bots import bot_behaviour, bot_checks
 from clickstream_platform.orchestration.assets.consent import consent_checks, consents
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
@@ -37,6 +38,7 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     identity_decisions,
     identity_map,
     consents,
+    bot_behaviour,
     sessions,
     touchpoints,
     conversions,
@@ -53,6 +55,7 @@ all_contract_checks = [
     *event_checks,
     *identity_checks,
     *consent_checks,
+    *bot_checks,
     *session_checks,
     *attribution_checks,
     *segment_checks,

@@ -52,6 +52,7 @@ def touchpoints(context: dg.AssetExecutionContext, platform: Platform) -> Materi
                 dg.AssetDep("events", partition_mapping=DAY_OF_ARRIVAL),
                 "sessions",
                 "session_events",
+                "sessionless_events",
             ],
             condition=when_behind(),
         )

@@ -41,7 +41,7 @@ BEFORE = [dg.AssetDep("events", partition_mapping=DAY_OF_ARRIVAL), dg.AssetDep("
                 deps=BEFORE,
                 condition=when_behind(),
             )
-            for name in ("session_events", "sessionless_events")
+            for name in SESSIONS.tables[1:]
         ),
     ],
     partitions_def=SESSIONS.partitions,

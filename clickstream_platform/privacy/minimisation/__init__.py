@@ -7,12 +7,14 @@ from clickstream_platform.privacy.minimisation.columns import (
     scrub_urls,
     truncate_ips,
 )
+from clickstream_platform.privacy.minimisation.records import scrub_records
 from clickstream_platform.privacy.minimisation.scrubber import QueryKeys
 
 __all__ = [
     "QueryKeys",
     "find_personal",
     "scrub_payloads",
+    "scrub_records",
     "scrub_texts",
     "scrub_urls",
     "truncate_ips",

@@ -1,20 +1,12 @@
 """Scrubbing whole columns: most rows are passed by one search, the rest are scrubbed singly."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
 
 from clickstream_platform.privacy.minimisation.keyed import truncated_ip
 from clickstream_platform.privacy.minimisation.scrubber import QueryKeys, Scrubber
 from clickstream_platform.privacy.minimisation.suspicion import suspicious_rows
-
-_TEXT = r'"(?:[^"\\]|\\.)*"'
-_BARE = r'[^\s{}\[\],:"]+'
-_MEMBER = rf"(?s:{_TEXT}\s*:\s*(?:{_TEXT}|\[(?:{_TEXT}|[^\"\[\]{{}}])*\]|{_BARE})|{_TEXT}|{_BARE})"
-"""A key of a record with its value or flat list of values, or an element of another list."""
-
-_FEW = 12
-"""Records below which looking for suspicious members costs more than it saves."""
 
 
 def scrub_payloads(
@@ -32,7 +24,7 @@ def scrub_payloads(
         allowed: See `scrub_urls`.
     """
     scrubber = Scrubber(query_keys=query_keys, allowed=allowed)
-    return _scrubbed(payloads, scrubber, lambda rows: _scrubbed_records(rows, scrubber))
+    return _scrubbed(payloads, scrubber, lambda rows: [scrubber.record(row).text for row in rows])
 
 
 def scrub_urls(
@@ -118,44 +110,6 @@ def _rows_to_look_at(texts: pl.Series, scrubber: Scrubber) -> pl.Series:
     if scrubber.keeps_all_keys:
         return rows
     return texts.str.contains(r"[?#=]|%3[dD]").arg_true().append(rows).unique().sort()
-
-
-def _scrubbed_records(records: pl.Series, scrubber: Scrubber) -> list[str]:
-    """Scrub the suspicious members of records; a record that has none is scrubbed as a whole."""
-    if not scrubber.keeps_all_keys or len(records) < _FEW:
-        return [scrubber.payload(record).text for record in records]
-    members = (
-        pl.DataFrame({"record": records})
-        .with_row_index("row")
-        .with_columns(member=pl.col("record").str.extract_all(_MEMBER))
-        .explode("member")
-    )
-    distinct = members["member"].drop_nulls().unique()
-    suspects = distinct.gather(suspicious_rows(distinct))
-    scrubbed = {member: scrubber.payload(member).text for member in suspects}
-    by_row = (
-        members.filter(pl.col("member").is_in(suspects.implode()))
-        .group_by("row")
-        .agg(pl.col("member").unique())
-    )
-    found = dict(by_row.iter_rows())
-    return [
-        _replaced(record, found.get(row, []), scrubbed) or scrubber.payload(record).text
-        for row, record in enumerate(records)
-    ]
-
-
-def _replaced(record: str, members: Sequence[str], scrubbed: Mapping[str, str]) -> str | None:
-    """The record with its suspicious members scrubbed; None if they do not stand for it.
-
-    A member without quotes may occur inside another one, and a record without suspicious members
-    owes its place here to how they stand together.
-    """
-    if not members or not all(member.startswith('"') for member in members):
-        return None
-    for member in members:
-        record = record.replace(member, scrubbed[member])
-    return record
 
 
 def _mapped(texts: pl.Series, old: list[str], new: Sequence[str | None]) -> pl.Series:

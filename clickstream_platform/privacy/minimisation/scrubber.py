@@ -24,7 +24,7 @@ from clickstream_platform.privacy.minimisation.patterns import (
     Rule,
     is_card,
 )
-from clickstream_platform.privacy.minimisation.suspicion import BASE64_RUN
+from clickstream_platform.privacy.minimisation.suspicion import BASE64_RUN, is_suspicious
 
 QueryKeys = Literal["detect", "allow"]
 """Whether query keys are judged by their values, or must be on a list."""
@@ -66,6 +66,12 @@ _BASE64 = re.compile(BASE64_RUN)
 _BASE64_REST = re.compile(r"[A-Za-z0-9+/_-]*+={0,2}+")
 _BASE64_BEFORE = re.compile(r"[A-Za-z0-9+_-]*$")
 _LITERAL = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)("?)(\s*+:)?|[^\s{}\[\],:"]++', re.DOTALL)
+_TEXT = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_BARE = r'[^\s{}\[\],:"]++'
+_MEMBER = re.compile(
+    rf"{_TEXT}(?:\s*+:\s*+(?:{_TEXT}|\[(?:{_TEXT}|[^\"\[\]{{}}])*+\]|{_BARE}))?|{_BARE}", re.DOTALL
+)
+"""A key of a record with its value or flat list of values, or an element of another list."""
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*")
 _WORDS = frozenset({"true", "false", "null"})
 _BARE_PHONE = re.compile(r"\+[1-9][0-9+().-]{7,}")
@@ -105,6 +111,7 @@ class Scrubber:
         self._seen: dict[tuple[str, str], Cleaned] = {}
         self._parameters: dict[str, Cleaned] = {}
         self._keys: dict[str, tuple[str, bool, bool]] = {}
+        self._members: dict[str, Cleaned | None] = {}
 
     def text(self, text: str, depth: int = 0) -> Cleaned:
         """Scrub a text of any kind: prose, a URL, a query string, JSON."""
@@ -169,6 +176,36 @@ class Scrubber:
         if fragment:
             fragment = self._fragment(fragment[1:], kinds, depth)
         return Cleaned(scheme + authority + path + query + fragment, frozenset(kinds))
+
+    def record(self, record: str) -> Cleaned:
+        """Scrub a record like `payload`, but look into its suspicious members only.
+
+        What makes it suspicious beside them, such as how members stand together, has all of it
+        looked at; so has a list of keys that are allowed, which may drop any query.
+        """
+        if not self.keeps_all_keys:
+            return self.payload(record)
+        kinds: set[str] = set()
+        scrubbed, others, end = "", "", 0
+        for match in _MEMBER.finditer(record):
+            # A number on its own would be masked as a text: it has all of the record looked at.
+            if (member := match.group())[0] != '"' or (cleaned := self._member(member)) is None:
+                continue
+            between = record[end : match.start()]
+            scrubbed += between + cleaned.text
+            others += between + '""'
+            kinds |= cleaned.kinds
+            end = match.end()
+        if not end or is_suspicious((others + record[end:]).encode()):
+            return self.payload(record)
+        return Cleaned(scrubbed + record[end:], frozenset(kinds))
+
+    def _member(self, member: str) -> Cleaned | None:
+        """Scrub a member of a record; None if it is not suspicious."""
+        if member not in self._members:
+            found = self.payload(member) if is_suspicious(member.encode()) else None
+            self._members[member] = found
+        return self._members[member]
 
     def payload(self, payload: str) -> Cleaned:
         """Scrub a record: every text in it and every number whose key announces something.

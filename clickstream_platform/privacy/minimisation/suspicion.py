@@ -7,6 +7,7 @@ processor takes twice as long; what it cannot tell in that way is left to a seco
 """
 
 import polars as pl
+import re2
 
 BASE64_GROUP = "[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]"
 """Four characters of base64 that stand for three printable ASCII characters.
@@ -82,6 +83,28 @@ ADDRESSES = (
     r"(?:[0-9.]*\.[1-9][0-9]*\\?\"|[0-9a-fA-F:]*:[0-9a-fA-F.:%a-z]*[0-9a-fA-F]\\?\")"
 )
 """An internet address in full under a key of a record."""
+
+
+_MEMORY_BYTES = 32 << 20
+"""What the automaton may take; one that runs out of it starts anew, at a tenth of the speed."""
+
+
+_options = re2.Options()
+_options.max_mem = _MEMORY_BYTES
+_options.never_capture = True
+# RE2 knows no Unicode flag; that it folds a few more letters makes it hit more, never less.
+_search = re2.compile(f"{SIEVE}|{ADDRESSES}".replace("(?i-u:", "(?i:"), _options).search
+
+
+def is_suspicious(text: bytes) -> bool:
+    """Tell whether a text, or any line of it, may hold something personal.
+
+    For the few records of one request: handing them to Polars costs more than the search itself.
+
+    Args:
+        text: UTF-8.
+    """
+    return _search(text) is not None
 
 
 def suspicious_rows(texts: pl.Series) -> pl.Series:

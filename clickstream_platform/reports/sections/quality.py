@@ -3,6 +3,7 @@
 import polars as pl
 
 from clickstream_platform.reports import numbers, pictures
+from clickstream_platform.reports.bot_matches import NO_RULE, matches_in
 from clickstream_platform.reports.sections.parts import (
     NO_RECORDS,
     NO_SESSIONS,
@@ -21,8 +22,10 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
         subject.figures.frame("quarantine_reasons"),
         subject.figures.frame("freshness"),
     )
-    late = subject.frame("late_by_day")
+    late, runaways = subject.frame("late_by_day"), subject.frame("runaway_sessions")
     received, loaded = total(ledger["received"]), total(ledger["loaded"])
+    bots = matches_in(subject.figures, subject.period, subject.settings)
+    bots = bots.filter(pl.col("events") > 0).drop("weight")
     aged = freshness.select(
         "source",
         "events",
@@ -68,6 +71,30 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
                 takeaway="They are in the tables under the day they happened.",
                 table=subject.table(late),
                 empty="No event of this period was late." if late.is_empty() else "",
+            ),
+            Figure(
+                id="bots",
+                title="What tells bots, and what it matches",
+                takeaway="Rates are of visitors' days. A rule in shadow counts for nothing; one "
+                "whose matches do as who matches no rule does would flag people.",
+                table=subject.table(bots),
+                empty=""
+                if (bots["rule"] != NO_RULE).any()
+                else "No event of this period matches a rule.",
+                is_wide=True,
+            ),
+            Figure(
+                id="runaway-sessions",
+                title="Sessions that ran away",
+                takeaway="Cut for their length until no person would have them. They count; "
+                "`clickstream quarantine sessions` lists them.",
+                table=subject.table(
+                    runaways.with_columns(longest=pl.duration(seconds="longest_s")).drop(
+                        "longest_s"
+                    )
+                ),
+                empty="No session ran away in this period." if runaways.is_empty() else "",
+                is_wide=True,
             ),
             Figure(
                 id="freshness",

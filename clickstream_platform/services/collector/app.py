@@ -24,7 +24,7 @@ from clickstream_platform.collection.limits import (
     MAX_URL_BYTES,
     inflated,
 )
-from clickstream_platform.collection.lines import Prepared
+from clickstream_platform.collection.lines import minimised_lines
 from clickstream_platform.collection.origins import Origins
 from clickstream_platform.collection.policy import Enrichment, admitted, refused, refused_request
 from clickstream_platform.collection.protocols import protocol_at, stub_at
@@ -70,8 +70,8 @@ class Log(Protocol):
     def start(self) -> None:
         """Begin to take records."""
 
-    async def append(self, source: str, records: Sequence[Prepared]) -> None:
-        """Wait until records are durable."""
+    def append(self, source: str, lines: Sequence[bytes]) -> Awaitable[None]:
+        """Take framed lines; what is returned is done when they are durable."""
 
     def close(self) -> None:
         """Take nothing more."""
@@ -214,6 +214,7 @@ class Collector:
             body=raw,
             received_us=request.received_us,
             address=network_of(request.address),
+            client=request.address,
         )
         key: WriteKey | None = None
         try:
@@ -246,7 +247,7 @@ class Collector:
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 lines.append(refused(rejection, arrival, protocol.name))
         if lines:
-            await self.log.append(key.source, lines)
+            await self.log.append(protocol.source or key.source, minimised_lines(lines))
 
     async def _keep_refused(
         self,
@@ -264,7 +265,7 @@ class Collector:
             key = key or self._key(protocol.key(arrival, None))
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 line = refused_request(refusal.reason, arrival, protocol.name, body_bytes)
-                await self.log.append(key.source, [line])
+                await self.log.append(protocol.source or key.source, minimised_lines([line]))
         except RefusedError:
             return
 

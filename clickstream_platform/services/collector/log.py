@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clickstream_platform.collection.lines import Prepared, is_whole, minimised_lines
+from clickstream_platform.collection.lines import is_whole
 from clickstream_platform.collection.refusals import RefusedError
 
 OPEN_PREFIX = ".collector-"
@@ -26,19 +26,22 @@ OPEN_PREFIX = ".collector-"
 
 SEALED_PREFIX = "collector-"
 
-MAX_COMMIT = 5_000
-"""Records of one commit; more would make those at its head wait."""
+MAX_COMMIT_BYTES = 4_000_000
+"""Bytes of one commit; more would make those at its head wait."""
+
+GATHER_S = 0.004
+"""How long a commit waits for company: a sync costs as much for one request as for many."""
 
 logger = logging.getLogger("clickstream.collector")
 
 
 @dataclass(slots=True)
 class _Append:
-    """Records of one request that wait for the disk."""
+    """Lines of one request that wait for the disk."""
 
     source: str
-    records: Sequence[Prepared]
-    size: int
+    lines: bytes
+    records: int
     done: asyncio.Future[None]
 
 
@@ -102,6 +105,7 @@ class EventLog:
         self._waiting: list[_Append] = []
         self._wake = threading.Condition()
         self._is_closing = False
+        self._is_idle = False
         self._segments: dict[str, Segment] = {}
         self._thread = threading.Thread(target=self._run, name="collector-log", daemon=True)
 
@@ -110,17 +114,15 @@ class EventLog:
         recover(self.landing, self.counts)
         self._thread.start()
 
-    async def append(self, source: str, records: Sequence[Prepared]) -> None:
-        """Wait until records are durable.
+    def append(self, source: str, lines: Sequence[bytes]) -> asyncio.Future[None]:
+        """Hand framed lines to the writer; the future is done when they are durable.
 
-        A `RefusedError` says that the disk did not take them (``log_unavailable``), or that too
-        much waits for it already (``overloaded``). Nothing was acknowledged, and nothing counts.
+        A `RefusedError`, raised here or by the future, says that the disk did not take them
+        (``log_unavailable``), or that too much waits for it already (``overloaded``). Nothing was
+        acknowledged, and nothing counts.
         """
-        await self._submit(source, records)
-
-    def _submit(self, source: str, records: Sequence[Prepared]) -> asyncio.Future[None]:
-        """Hand records to the writer; the future is done when they are durable."""
-        size = sum(record.size for record in records)
+        data = b"".join(lines)
+        size = len(data)
         done = asyncio.get_running_loop().create_future()
         with self._wake:
             if self._is_closing:
@@ -130,8 +132,10 @@ class EventLog:
                 reason = "overloaded"
                 raise RefusedError(reason)
             self._pending_bytes += size
-            self._waiting.append(_Append(source, records, size, done))
-            self._wake.notify()
+            self._waiting.append(_Append(source, data, len(lines), done))
+            if self._is_idle:
+                self._is_idle = False
+                self._wake.notify()
         return done
 
     def close(self) -> None:
@@ -145,7 +149,13 @@ class EventLog:
         while True:
             with self._wake:
                 if not self._waiting and not self._is_closing:
+                    self._is_idle = True
                     self._wake.wait(self._until_seal())
+                    self._is_idle = False
+                is_gathering = bool(self._waiting) and not self._is_closing
+            if is_gathering:
+                time.sleep(GATHER_S)
+            with self._wake:
                 group, size = self._taken()
                 is_last = self._is_closing and not self._waiting
             for source in dict.fromkeys(item.source for item in group):
@@ -158,14 +168,14 @@ class EventLog:
 
     def _taken(self) -> tuple[list[_Append], int]:
         """The appends of the next commit, and their bytes; call it with the lock held."""
-        records, count = 0, 0
+        size, count = 0, 0
         for item in self._waiting:
-            records += len(item.records)
+            size += len(item.lines)
             count += 1
-            if records >= MAX_COMMIT:
+            if size >= MAX_COMMIT_BYTES:
                 break
         group, self._waiting = self._waiting[:count], self._waiting[count:]
-        return group, sum(item.size for item in group)
+        return group, size
 
     def _until_seal(self) -> float | None:
         """Seconds until a segment is old enough to be sealed; None if none is open."""
@@ -177,8 +187,7 @@ class EventLog:
     def _commit(self, source: str, group: Sequence[_Append]) -> None:
         failure: RefusedError | None = None
         try:
-            lines = minimised_lines([record for item in group for record in item.records])
-            self._segment(source).append(b"".join(lines))
+            self._segment(source).append(b"".join([item.lines for item in group]))
         except OSError as error:
             self.counts.failures += 1
             logger.error(
@@ -193,7 +202,7 @@ class EventLog:
             reason = "log_unavailable"
             failure = RefusedError(reason)
         else:
-            self.counts.records += len(lines)
+            self.counts.records += sum(item.records for item in group)
             self.counts.commits += 1
         # All that were committed together are woken together: one wake-up of the loop, not many.
         group[0].done.get_loop().call_soon_threadsafe(_settle, group, failure)
@@ -343,10 +352,10 @@ class MemoryLog:
     def start(self) -> None:
         """Begin to take records."""
 
-    async def append(self, source: str, records: Sequence[Prepared]) -> None:
-        """Keep records."""
-        self.lines += [(source, line) for line in minimised_lines(records)]
-        self.counts.records += len(records)
+    async def append(self, source: str, lines: Sequence[bytes]) -> None:
+        """Keep lines."""
+        self.lines += [(source, line) for line in lines]
+        self.counts.records += len(lines)
 
     def close(self) -> None:
         """Take nothing more."""

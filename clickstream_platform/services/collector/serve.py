@@ -1,5 +1,6 @@
 """The collector's process: a socket, a server, and what signals do to them."""
 
+import gc
 import signal
 import socket
 import sys
@@ -8,6 +9,12 @@ from types import FrameType
 
 import uvicorn
 
+from clickstream_platform.collection.bots import (
+    RANGES_FOLDER,
+    BotScoring,
+    load_bot_rules,
+    load_ranges,
+)
 from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events import foreign_sources
@@ -66,7 +73,13 @@ def collector(settings: Settings) -> Collector:
         seal_bytes=section.seal_mb * 1_000_000,
         pending_bytes=section.pending_mb * 1_000_000,
     )
-    return Collector(section, log, write_keys(settings))
+    return Collector(section, log, write_keys(settings), enrichments=[bot_scoring(settings)])
+
+
+def bot_scoring(settings: Settings) -> BotScoring:
+    """What scores bots at the door, by the rules and lists of a data folder."""
+    rules = load_bot_rules(settings.definitions)
+    return BotScoring(rules, load_ranges(settings.state / RANGES_FOLDER))
 
 
 def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None]) -> None:
@@ -107,6 +120,9 @@ def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None])
         signal.signal(number, lambda *_: None)
     # The writer of the log waits for the interpreter at most this long behind busy handlers.
     sys.setswitchinterval(SWITCH_S)
+    # What was imported stays; a full collection that looked through it would stop all for 50 ms.
+    gc.collect()
+    gc.freeze()
     with listener:
         listener.listen(2048)
         ready(listener.getsockname()[1])

@@ -1,0 +1,68 @@
+"""What pictures are made of: axes, tips, colours by name, and bars with their number."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import altair as alt
+import polars as pl
+
+from clickstream_platform.reports.pictures.style import Picture
+
+Tips: TypeAlias = Sequence[alt.Tooltip]
+"""Further lines of what is said when a pointer rests on a mark."""
+
+
+def bars_of(
+    frame: pl.DataFrame, label: str, number: str, *, color: str, tips: Tips = ()
+) -> Picture:
+    """One bar per row, in the order of the rows, with its number at its end."""
+    base = alt.Chart(frame)
+    named = tip(label, label.replace("_", " ").capitalize())
+    counted = tip(number, number.capitalize(), ",")
+    y = alt.Y(f"{label}:N", title=None, sort=frame[label].to_list(), axis=alt.Axis(labelLimit=200))
+    bars = base.mark_bar(color=color, cornerRadiusEnd=3, height={"band": 0.7}).encode(
+        x=alt.X(f"{number}:Q", title=None, axis=number_axis(5)),
+        y=y,
+        tooltip=[named, counted, *tips],
+    )
+    text = base.mark_text(align="left", dx=6, color="var(--muted)").encode(
+        x=f"{number}:Q", y=y, text=alt.Text(f"{number}:Q", format=",")
+    )
+    return alt.layer(bars, text).properties(height=height_of(frame[label], 29))
+
+
+def height_of(labels: pl.Series, each: int) -> int:
+    """Height of a picture with so many pixels for each label."""
+    # In pixels: steps of a scale and the width of the place do not go together.
+    return each * max(1, labels.n_unique())
+
+
+def day_axis() -> alt.X:
+    """Days from left to right."""
+    axis = alt.Axis(format="%-d %b", grid=False, tickCount="week", labelOverlap="greedy")
+    return alt.X("yearmonthdate(day):T", title=None, axis=axis)
+
+
+def number_axis(ticks: int) -> alt.Axis:
+    """An axis of numbers, each in its own unit."""
+    # A format of the axis would write every label in one unit: 0k, 0.5k, 1k.
+    return alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=ticks)
+
+
+def day_tip() -> alt.Tooltip:
+    """The day, in words."""
+    return alt.Tooltip("day:T", title="Day", format="%A, %-d %B %Y")
+
+
+def tip(field: str, title: str, format_: str | None = None) -> alt.Tooltip:
+    """One line of what is said when a pointer rests on a mark; a number where a format is given."""
+    if format_ is None:
+        return alt.Tooltip(f"{field}:N", title=title)
+    return alt.Tooltip(f"{field}:Q", title=title, format=format_)
+
+
+def color_of(field: str, domain: list[str], colors: list[str], *, columns: int = 0) -> alt.Color:
+    """A colour for each name, with a legend above."""
+    legend = alt.Legend(title=None, orient="top", symbolType="square", columns=columns)
+    scale = alt.Scale(domain=domain, range=colors[: len(domain)])
+    return alt.Color(f"{field}:N", legend=legend, scale=scale)

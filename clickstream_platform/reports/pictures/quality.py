@@ -1,0 +1,144 @@
+"""Pictures of how far figures can be trusted: fates, reasons, lateness, consent."""
+
+import altair as alt
+import polars as pl
+
+from clickstream_platform.reports.pictures.marks import (
+    color_of,
+    day_axis,
+    day_tip,
+    height_of,
+    number_axis,
+    tip,
+)
+from clickstream_platform.reports.pictures.style import CATEGORICAL, Picture
+
+FATE_COLORS = {
+    "loaded": "var(--good)",
+    "quarantined": "var(--warn)",
+    "duplicate": "var(--rest)",
+    "suppressed": "var(--c5)",
+    "too_late": "var(--bad)",
+}
+
+ANSWER_COLORS = {"granted": "var(--good)", "refused": "var(--bad)", "unknown": "var(--rest)"}
+
+
+def ledger(frame: pl.DataFrame) -> Picture:
+    """One bar per source: what became of its records, as shares."""
+    long = frame.unpivot(
+        list(FATE_COLORS), index=["source", "received"], variable_name="fate", value_name="records"
+    ).filter(pl.col("received") > 0)
+    shares = long.with_columns(
+        share=pl.col("records") / pl.col("received"),
+        order=pl.col("fate").replace_strict(
+            {name: number for number, name in enumerate(FATE_COLORS)}, return_dtype=pl.Int64
+        ),
+        fate=pl.col("fate").str.replace("_", " "),
+    )
+    names = [name.replace("_", " ") for name in FATE_COLORS]
+    bars: Picture = (
+        alt.Chart(shares)
+        .mark_bar(height={"band": 0.7})
+        .encode(
+            y=alt.Y("source:N", title=None, axis=alt.Axis(domain=False)),
+            x=alt.X(
+                "share:Q",
+                title=None,
+                axis=alt.Axis(format="%", tickCount=5),
+                scale={"domain": [0, 1]},
+            ),
+            color=color_of("fate", names, list(FATE_COLORS.values())),
+            order="order:Q",
+            tooltip=[
+                tip("source", "Source"),
+                tip("fate", "Fate"),
+                tip("records", "Records", ","),
+                tip("share", "Share of received", ".2%"),
+            ],
+        )
+        .properties(height=height_of(shares["source"], 34))
+    )
+    return bars
+
+
+def quarantine_reasons(frame: pl.DataFrame) -> Picture:
+    """Broken rules by how many records break them, by source."""
+    named = frame.with_columns(
+        reason=pl.when(pl.col("field") == "")
+        .then("code")
+        .otherwise(pl.format("{} · {}", "code", "field"))
+    )
+    order = named.group_by("reason").agg(pl.col("records").sum()).sort("records", descending=True)
+    sources = sorted(set(named["source"]))
+    bars: Picture = (
+        alt.Chart(named)
+        .mark_bar(height={"band": 0.7})
+        .encode(
+            y=alt.Y(
+                "reason:N",
+                title=None,
+                sort=order["reason"].to_list(),
+                axis=alt.Axis(domain=False, labelLimit=260),
+            ),
+            x=alt.X("records:Q", title=None, axis=number_axis(5)),
+            color=color_of("source", sources, CATEGORICAL),
+            tooltip=[
+                tip("source", "Source"),
+                tip("code", "Rule"),
+                tip("field", "Field"),
+                tip("records", "Records", ","),
+            ],
+        )
+        .properties(height=height_of(named["reason"], 25))
+    )
+    return bars
+
+
+def late_by_day(frame: pl.DataFrame) -> Picture:
+    """Late events by the day they arrived, by source."""
+    bars: Picture = (
+        alt.Chart(frame)
+        .mark_bar(cornerRadiusEnd=1)
+        .encode(
+            x=day_axis(),
+            y=alt.Y("events:Q", title=None, axis=number_axis(4)),
+            color=color_of("source", sorted(set(frame["source"])), CATEGORICAL),
+            tooltip=[day_tip(), tip("source", "Source"), tip("events", "Late events", ",")],
+        )
+    )
+    return bars
+
+
+def consent(frame: pl.DataFrame) -> Picture:
+    """One bar per purpose: what people of the sessions answered, as shares."""
+    named = frame.with_columns(
+        purpose=pl.col("purpose").str.to_titlecase(),
+        order=pl.col("answer").replace_strict(
+            {name: number for number, name in enumerate(ANSWER_COLORS)}, return_dtype=pl.Int64
+        ),
+        share=pl.col("sessions") / pl.col("sessions").sum().over("purpose"),
+    )
+    bars: Picture = (
+        alt.Chart(named)
+        .mark_bar(height={"band": 0.7})
+        .encode(
+            y=alt.Y("purpose:N", title=None, axis=alt.Axis(domain=False)),
+            x=alt.X(
+                "share:Q",
+                title=None,
+                axis=alt.Axis(format="%", tickCount=5),
+                scale={"domain": [0, 1]},
+            ),
+            color=color_of("answer", list(ANSWER_COLORS), list(ANSWER_COLORS.values())),
+            order="order:Q",
+            tooltip=[
+                tip("purpose", "Purpose"),
+                tip("answer", "Answer"),
+                tip("sessions", "Sessions", ","),
+                tip("share", "Share", ".1%"),
+            ],
+        )
+        .properties(height=height_of(named["purpose"], 40))
+    )
+    return bars

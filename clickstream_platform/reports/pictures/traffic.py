@@ -1,0 +1,109 @@
+"""Pictures of events and sessions: by day, by hour, by length and device."""
+
+import altair as alt
+import polars as pl
+
+from clickstream_platform.reports.pictures.marks import (
+    bars_of,
+    color_of,
+    day_axis,
+    day_tip,
+    number_axis,
+    tip,
+)
+from clickstream_platform.reports.pictures.style import Picture
+
+WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+
+
+def events_by_day(frame: pl.DataFrame) -> Picture:
+    """Bars of events per day, people below and bots on top; the legend picks one."""
+    picked = alt.selection_point(fields=["visitor_type"], bind="legend")
+    kinds = ["People", "Bots"]
+    bars: Picture = (
+        alt.Chart(frame)
+        .transform_calculate(order="datum.visitor_type === 'People' ? 0 : 1")
+        .mark_bar(cornerRadiusEnd=1)
+        .encode(
+            x=day_axis(),
+            y=alt.Y("events:Q", title=None, axis=number_axis(4)),
+            color=color_of("visitor_type", kinds, ["var(--c1)", "var(--rest)"]),
+            order="order:Q",
+            opacity=alt.condition(picked, alt.value(1), alt.value(0.15)),
+            tooltip=[day_tip(), tip("visitor_type", "Who"), tip("events", "Events", ",")],
+        )
+        .add_params(picked)
+    )
+    return bars
+
+
+def sessions_by_day(frame: pl.DataFrame) -> Picture:
+    """Lines of sessions and people per day, with a rule that reads both."""
+    long = frame.select("day", Sessions="sessions", People="people").unpivot(
+        ["Sessions", "People"], index="day", variable_name="measure", value_name="number"
+    )
+    near = alt.selection_point(
+        nearest=True, on="pointerover", clear="pointerout", fields=["day"], empty=False
+    )
+    base = alt.Chart(long)
+    lines = base.mark_line(strokeWidth=2.2, strokeJoin="round").encode(
+        x=day_axis(),
+        y=alt.Y("number:Q", title=None, axis=number_axis(4)),
+        color=color_of("measure", ["Sessions", "People"], ["var(--c1)", "var(--c2)"]),
+    )
+    points = lines.mark_point(filled=True, size=55, opacity=1).transform_filter(near)
+    rule = (
+        base.transform_pivot("measure", value="number", groupby=["day"])
+        .mark_rule(color="var(--muted)", strokeWidth=1)
+        .encode(
+            x=day_axis(),
+            opacity=alt.condition(near, alt.value(0.6), alt.value(0)),
+            tooltip=[day_tip(), tip("Sessions", "Sessions", ","), tip("People", "People", ",")],
+        )
+        .add_params(near)
+    )
+    return alt.layer(rule, lines, points)
+
+
+def sessions_by_hour(frame: pl.DataFrame) -> Picture:
+    """When in the week sessions start: the fuller the square, the more of them."""
+    named = frame.with_columns(
+        weekday=pl.col("weekday").replace_strict(
+            dict(enumerate(WEEKDAYS, 1)), return_dtype=pl.String
+        )
+    )
+    bars: Picture = (
+        alt.Chart(named)
+        .mark_rect(color="var(--c1)", cornerRadius=2, stroke="var(--surface)", strokeWidth=1)
+        .encode(
+            x=alt.X(
+                "hour:O",
+                title=None,
+                scale=alt.Scale(domain=list(range(24))),
+                axis=alt.Axis(
+                    labelExpr="datum.value % 3 ? '' : datum.value + ':00'",
+                    labelAngle=0,
+                    domain=False,
+                ),
+            ),
+            y=alt.Y("weekday:O", title=None, sort=WEEKDAYS, axis=alt.Axis(domain=False)),
+            opacity=alt.Opacity("sessions:Q", legend=None, scale=alt.Scale(range=[0.05, 1])),
+            tooltip=[
+                tip("weekday", "Day"),
+                tip("hour", "Hour"),
+                tip("sessions", "Sessions", ","),
+            ],
+        )
+    )
+    return bars
+
+
+def session_durations(frame: pl.DataFrame) -> Picture:
+    """Bars of sessions by how long they last."""
+    return bars_of(frame, "band", "sessions", color="var(--c3)")
+
+
+def sessions_by_device(frame: pl.DataFrame) -> Picture:
+    """Bars of sessions by device, with bounce and conversion rate in the tip."""
+    tips = [tip("bounce_rate", "Bounce rate", ".1%"), tip("conversion_rate", "Converted", ".1%")]
+    return bars_of(frame, "device_type", "sessions", color="var(--c5)", tips=tips)
