@@ -6,7 +6,9 @@ from datetime import date, datetime
 import polars as pl
 
 from clickstream_platform.events.adapters import adapter_for, load_adapters
-from clickstream_platform.events.landing import LandedFile, open_door, sha256_of, take
+from clickstream_platform.events.door import open_door
+from clickstream_platform.events.landed import LandedFile, sha256_of
+from clickstream_platform.events.landing import take
 from clickstream_platform.events.ledger import Ledger
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.settings import Settings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from clickstream_platform.orchestration.processes import at_work
 from clickstream_platform.orchestration.running import BusyError, opened
 from clickstream_platform.orchestration.stages import (
+    BEHAVIOUR,
     CONVERSIONS,
     CREDITS,
     EVENTS,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _ARRIVAL_DATE = re.compile(r"arrival_date=(\d{4}-\d{2}-\d{2})/")
 
-REBUILT = (EVENTS, IDENTITY, SESSIONS, TOUCHPOINTS, CONVERSIONS, CREDITS, SCORES)
+REBUILT = (EVENTS, IDENTITY, BEHAVIOUR, SESSIONS, TOUCHPOINTS, CONVERSIONS, CREDITS, SCORES)
 """Stages whose tables follow from those before them alone, in order. Others hold what was drawn,
 decided, said or seen at some time, and cannot be made twice."""
 
@@ -96,6 +97,7 @@ def _functions() -> "Mapping[str, Callable[[Settings], Refreshed]]":
         refresh_credits,
         refresh_touchpoints,
     )
+    from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
     from clickstream_platform.events import refresh_events
     from clickstream_platform.identity import refresh_identity
     from clickstream_platform.lake import Lake
@@ -104,6 +106,7 @@ def _functions() -> "Mapping[str, Callable[[Settings], Refreshed]]":
 
     after = {
         IDENTITY.name: refresh_identity,
+        BEHAVIOUR.name: refresh_bot_behaviour,
         SESSIONS.name: refresh_sessions,
         TOUCHPOINTS.name: refresh_touchpoints,
         CONVERSIONS.name: refresh_conversions,
