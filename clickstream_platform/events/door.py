@@ -91,7 +91,8 @@ def minimised(
     ]
     addresses = found["ip_address"].drop_nulls().unique()
     cut = pl.DataFrame({"raw": addresses, "token": truncate_ips(addresses).fill_null(NO_ADDRESS)})
-    pairs = dict(zip(IDENTIFYING, [*(known for known, _ in people), cut], strict=True))
+    replaced = [*(known for known, _ in people), cut, _personal_orders(found["order_id"], door)]
+    pairs = dict(zip(REPLACED, replaced, strict=True))
     suppressed = pl.any_horizontal(
         pl.col(name).is_in(raw.implode()).fill_null(value=False)
         for name, (_, raw) in zip(IDENTIFYING[:2], people, strict=True)
@@ -121,6 +122,9 @@ def minimised(
 IDENTIFYING = ("visitor_id", "user_id", "ip_address")
 """Canonical fields that identify people, and so never reach a disk of ours as they came."""
 
+REPLACED = (*IDENTIFYING, "order_id")
+"""Canonical fields of which something else may have to stand in the payload."""
+
 NO_ADDRESS = "[address]"
 """Stands for an address that is none: a host name, say."""
 
@@ -129,8 +133,8 @@ def _identifiers(
     connection: duckdb.DuckDBPyConnection, records: pl.DataFrame, adapter: Adapter
 ) -> pl.DataFrame:
     """Read the identifying fields of each record, and find what is no JSON object, in order."""
-    read = Extraction(adapter.paths(*IDENTIFYING))
-    ids = ", ".join(f"nullif(trim({adapter.rule_sql(name)}), '') AS {name}" for name in IDENTIFYING)
+    read = Extraction(adapter.paths(*REPLACED))
+    ids = ", ".join(f"nullif(trim({adapter.rule_sql(name)}), '') AS {name}" for name in REPLACED)
     # Several batches, so that DuckDB shares them between its threads.
     batches = records.to_arrow().to_batches(max_chunksize=SHARED_ROWS)
     connection.register("records", pa.Table.from_batches(batches))
@@ -141,7 +145,7 @@ def _identifiers(
     ).to_arrow_table()
     connection.unregister("records")
     frame = pl.DataFrame(pl.from_arrow(rows)).sort("ordinal")
-    blank = pl.when(pl.col("read_error").is_null()).then(pl.col(IDENTIFYING))
+    blank = pl.when(pl.col("read_error").is_null()).then(pl.col(REPLACED))
     return frame.with_columns(blank)
 
 
@@ -155,6 +159,14 @@ def _people(
     wanted = raw.filter(~suppressed)
     tokens = door.vault.tokens(namespace, wanted, keep_tokens=keep_tokens)
     return pl.DataFrame({"raw": wanted, "token": tokens}), raw.filter(suppressed)
+
+
+def _personal_orders(orders: pl.Series, door: Door) -> pl.DataFrame:
+    """Pseudonyms of order ids that hold something personal: masked, two orders might be one."""
+    raw = orders.drop_nulls().unique()
+    clean = scrub_texts(raw, query_keys=door.query_keys, allowed=door.allowed_query_keys)
+    personal = raw.filter(raw != clean)
+    return pl.DataFrame({"raw": personal, "token": door.vault.fingerprints(personal)})
 
 
 def _replaced(
@@ -232,7 +244,7 @@ def _rewritten(
     connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame, adapter: Adapter
 ) -> pl.Series:
     """Set identifiers anew in records where they do not stand as plain quoted text."""
-    names = [name for name in IDENTIFYING if _held_paths(adapter, name)]
+    names = [name for name in REPLACED if _held_paths(adapter, name)]
     read = Extraction(adapter.paths(*names))
     payload = "payload"
     for name in names:
@@ -243,7 +255,7 @@ def _rewritten(
             )
             payload = f"CASE WHEN {held} THEN {merged} ELSE {payload} END"
     connection.register("missed", frame.with_columns(read_error=pl.lit(None, pl.String)).to_arrow())
-    raws = ", ".join(f"{name} AS raw_{name}, {name}_token" for name in IDENTIFYING)
+    raws = ", ".join(f"{name} AS raw_{name}, {name}_token" for name in REPLACED)
     rows = connection.sql(
         f"SELECT ordinal, {payload} AS payload FROM (SELECT * EXCLUDE (x){read.columns} FROM "
         f"(SELECT ordinal, payload, {raws}, {read.parsed} AS x FROM missed))"
