@@ -155,6 +155,10 @@ class CollectorSettings(Section):
     server_only_events: tuple[str, ...] = Field(
         (), description="Events that browser keys may not send, such as purchase."
     )
+    strip_refused: bool = Field(
+        True,
+        description="Take identifiers from browsers' events that say no to measurement.",
+    )
     rate_per_key: str = Field("3000000/minute", description="Events that one key may send.")
     rate_per_address: str = Field(
         "6000/minute", description="Events that one address may send with a browser key."

@@ -79,7 +79,8 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
     condition for updates, reset by one for requests, and another for what is asked for together.
     """
     condition = dg.AutomationCondition
-    undated = dg.AssetSelection.assets("identity_map", "bot_behaviour")
+    # Tables without partitions would ask for every day; whoever asks for one brings all up to date.
+    undated = dg.AssetSelection.assets("identity_map", "person_consents", "bot_behaviour")
     changed = condition.any_deps_match(condition.newly_updated()).ignore(undated)
     together = condition.any_deps_match(condition.will_be_requested()).ignore(undated)
     return (
