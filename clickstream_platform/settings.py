@@ -72,6 +72,9 @@ class SessionSettings(Section):
         0, ge=0, description="Interval of pings to estimate engaged time from; 0 for unknown."
     )
     min_visit_s: float = Field(0, ge=0, description="Engaged time of a session of one ping.")
+    bots_by: Literal["events", "behaviour"] = Field(
+        "events", description="What makes a session a bot's: its events alone, or also the day."
+    )
 
     @model_validator(mode="before")
     @classmethod

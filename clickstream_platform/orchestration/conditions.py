@@ -80,9 +80,9 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
     """
     condition = dg.AutomationCondition
     # Tables without partitions would ask for every day; whoever asks for one brings all up to date.
-    whole = dg.AssetSelection.assets("identity_map", "person_consents")
-    changed = condition.any_deps_match(condition.newly_updated()).ignore(whole)
-    together = condition.any_deps_match(condition.will_be_requested()).ignore(whole)
+    undated = dg.AssetSelection.assets("identity_map", "person_consents", "bot_behaviour")
+    changed = condition.any_deps_match(condition.newly_updated()).ignore(undated)
+    together = condition.any_deps_match(condition.will_be_requested()).ignore(undated)
     return (
         condition.in_latest_time_window(LOOK_BACK)
         & (changed.since(condition.newly_requested()) | together)

@@ -191,6 +191,7 @@ def test_old_partitions_are_asked_for_within_the_window(
 ) -> None:
     world.arrive(at=NOW - age)
     world.refresh("identity_map")
+    world.refresh("bot_behaviour")
     asked = world.asked().get("sessions", set())
     assert asked == ({day_key((NOW - age).date())} if is_asked else set())
 
