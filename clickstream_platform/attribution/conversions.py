@@ -8,9 +8,9 @@ import ibis.expr.types as ir
 from ibis import _
 from pydantic import Field
 
-from clickstream_platform.attribution.definitions import Definition, own_or_shipped, read
 from clickstream_platform.attribution.touchpoints import USES
 from clickstream_platform.collection.consent_log import Silence, permitted
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 
 COLUMNS = (
     "conversion_id",
@@ -29,6 +29,8 @@ COLUMNS = (
 
 MONEY = "decimal(18, 4)"
 
+SHIPPED = Path(__file__).with_name("conversions.toml")
+
 
 class ConversionRule(Definition):
     """How the events of one name count."""
@@ -45,8 +47,9 @@ def load_conversion_rules(definitions: Path | None = None) -> Mapping[str, Conve
 
     A file that cannot be used is a `DefinitionError`.
     """
-    file = own_or_shipped("conversions.toml", definitions)
-    return read(_ConversionFile, file, table="conversion").conversion
+    file = own_or_shipped(SHIPPED, definitions)
+    remedy = f"See {SHIPPED} for the form."
+    return read_definition(_ConversionFile, file, remedy=remedy, table="conversion").conversion
 
 
 def conversions(  # noqa: PLR0913, PLR0917 - four tables, and two definitions that rule them

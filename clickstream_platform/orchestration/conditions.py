@@ -35,11 +35,6 @@ BUSY = [
 """States of a run that may still write."""
 
 
-EVALUATED = {"segments", "segment_members", "crm_syncs"}
-"""Tables that are evaluated as of now and keep no note of what they took in: for them, what
-Dagster was told decides alone."""
-
-
 class LakeIsBehind(dg.AutomationCondition[dg.AssetKey]):
     """True while a table has not taken in what the tables before it hold.
 
@@ -92,18 +87,6 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
     ).with_label("behind")
 
 
-def when_told() -> dg.AutomationCondition[dg.AssetKey]:
-    """Ask for one of `EVALUATED` when Dagster was told of a table before it last."""
-    condition = dg.AutomationCondition
-    handled = condition.newly_requested() | condition.initial_evaluation()
-    return (
-        condition.any_deps_updated().since(handled | condition.newly_updated())
-        & ~condition.any_deps_in_progress()
-        & ~condition.in_progress()
-        & LakeIsBehind()
-    ).with_label("told before")
-
-
 def when_changed(cron: str) -> dg.AutomationCondition[dg.AssetKey]:
     """Ask at the next tick of a clock after something before it changed."""
     condition = dg.AutomationCondition
@@ -130,7 +113,7 @@ def is_busy(instance: dg.DagsterInstance, *, since: datetime) -> bool:
 def is_due(table: str, settings: Settings) -> bool:
     """Whether a table is behind, and nothing that must be written before it by another run is."""
     behind = behind_tables(settings)
-    return (table in behind or table in EVALUATED) and _can_follow(table, behind)
+    return table in behind and _can_follow(table, behind)
 
 
 def _can_follow(table: str, behind: frozenset[str]) -> bool:
@@ -203,7 +186,7 @@ def _has_news(lake: "Lake", table: str, before: tuple[str, ...]) -> bool:
     for parent in before:
         seen = lake.consumed(table, parent)
         if seen < 0:
-            continue  # it is evaluated anew each time, and keeps no such note
+            continue  # written before it kept such notes; the next tick makes up for that
         changes = lake.changes(parent, since=seen)
         if changes is None or changes.added or changes.removed:
             return True

@@ -15,6 +15,7 @@ from clickstream_platform.orchestration.maintenance import (
     note_what_is_behind,
     render_report,
     tell_of_untold_partitions,
+    verify_files,
 )
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import EVENTS, REQUESTS, STAGES, Stage, Work
@@ -72,8 +73,9 @@ def ingest_tick() -> None:
 
 @dg.job(
     name="daily_close",
-    description="Once a day: note what is behind and bring it up to date, as of today; join small "
-    "files and remove old ones; tell of partitions that were never told of; render the report.",
+    description="Once a day: compare every file with what was written; note what is behind and "
+    "bring it up to date, as of today; join small files and remove old ones; tell of partitions "
+    "that were never told of; render the report.",
     tags=ALL_STAGES,
     executor_def=dg.in_process_executor,
 )
@@ -82,6 +84,7 @@ def daily_close() -> None:
     in_order(
         [
             note_what_is_behind,
+            verify_files,
             *STAGE_OPS,
             tell_of_untold_partitions,
             compact_tables,

@@ -187,6 +187,7 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
         if touched is not None:
             parts = (touched["person_key"] % buckets).unique().sort().to_list()
             where = f"bucket in ({', '.join(map(str, parts))})"
+            lake.require_sound("engagement_scores")
             kept = view(backend, lake, "engagement_scores").filter(_.bucket.isin(parts))
             rows = kept.anti_join(persons, "person_key").union(computed)
         committed = lake.overwrite(

@@ -24,13 +24,12 @@ CELL = ("event_date", "page_host", "page_path", "country", "event_name")
 FEW = "(few)"
 """Page, country or event name of a count whose own would be of too few people."""
 
-FOLDS = (
+FOLDS: tuple[dict[str, str], ...] = (
     {},
     {"page_path": FEW, "country": FEW},
     {"page_path": FEW, "country": FEW, "page_host": FEW, "event_name": FEW},
 )
 """What is given up, step by step, of cells that are too small."""
-
 
 MAPPED = ("visitor_key", "person_key", "is_shared")
 """Columns of the identity map that say whose an event is."""

@@ -340,6 +340,7 @@ class _Run:
                 self.lake.append(name, pl.DataFrame(schema=polars_schema(name)), consumed=consumed)
             return
         files = self._files(name, parts)
+        self.lake.require_sound(name, files)
         view(self.backend, self.lake, name, files=files, name=f"rewritten_{name}")
         columns = ", ".join(polars_schema(name))
         old = kept.format(old=f"rewritten_{name}")

@@ -57,9 +57,15 @@ class World:
         self.lake.append("events", events_frame([{"event_id": f"e{number}"}]))
         self.tell("events", hour_key(at))
 
-    def refresh(self, table: str, *, at: datetime = NOW) -> None:
-        """A table takes in what is before it, and Dagster is told."""
-        taken = {name: self.lake.version(name) for name in parents()[table]}
+    def seen(self, table: str) -> dict[str, int]:
+        """Versions of the tables before a table, as a run that begins now sees them."""
+        return {name: self.lake.version(name) for name in parents()[table]}
+
+    def refresh(
+        self, table: str, *, at: datetime = NOW, taken: dict[str, int] | None = None
+    ) -> None:
+        """A table takes in what is before it, now unless given, and Dagster is told."""
+        taken = self.seen(table) if taken is None else taken
         for name in TOGETHER.get(table, (table,)):
             rows = pl.DataFrame(schema=polars_schema(name))
             if name == "sessions":
@@ -166,6 +172,33 @@ def test_update_in_the_moment_of_a_completion_is_not_lost(world: World) -> None:
     world.lake.append("identity_map", rows, consumed={"events": before})
     world.tell("identity_map", None)
     assert world.asked() == FIRST
+
+
+@pytest.mark.parametrize("table", ["segment_members", "segments"])
+def test_update_in_the_moment_of_an_evaluation_is_not_lost(world: World, table: str) -> None:
+    # Sessions came while the segments were evaluated: the evaluation is the last thing that
+    # Dagster is told, and has not seen them.
+    seen = world.seen(table)
+    for before in (*DERIVED[2:], "engagement_scores"):
+        world.refresh(before)
+    for last in ("segment_members", "segments", "crm_syncs"):
+        world.refresh(last, taken=seen if last == table else None)
+    assert world.asked().keys() >= {table}
+    for last in ("segment_members", "segments", "crm_syncs"):
+        world.refresh(last)
+    assert world.asked() == {}
+
+
+def test_members_that_change_while_the_crm_is_told_are_not_lost(world: World) -> None:
+    seen = world.seen("crm_syncs")
+    rows = pl.DataFrame([{**dict.fromkeys(polars_schema("segment_members")), "segment": "buyers"}])
+    rows = rows.cast(dict(polars_schema("segment_members")))  # type: ignore[arg-type]  # types by column
+    world.lake.append("segment_members", rows)
+    world.tell("segment_members", None)
+    world.refresh("crm_syncs", taken=seen)
+    assert "crm_syncs" in world.asked()
+    world.refresh("crm_syncs")
+    assert world.asked() == {}
 
 
 def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:

@@ -46,7 +46,7 @@ def test_nothing_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_same_files_are_asked_for_under_one_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clickstream_platform.events.landing.SETTLE_S", 0.0)
+    monkeypatch.setattr("clickstream_platform.events.landed.SETTLE_S", 0.0)
     drop(tmp_path)
     first, again = look(tmp_path), look(tmp_path)
     assert isinstance(first, dg.RunRequest)

@@ -1,12 +1,11 @@
 """What each processing needs in each regime, as data; and what some signals therefore allow."""
 
-import tomllib
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clickstream_platform.collection.consent.consent_mode import SIGNALS
 from clickstream_platform.collection.consent.gpp import OPTED_OUT, GppString, UsSection, layouts
@@ -20,7 +19,7 @@ from clickstream_platform.collection.consent.tcf import (
     decide_vendor,
     tcf_faults,
 )
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import own_or_shipped, read_definition
 
 SHIPPED = Path(__file__).with_name("purposes.toml")
 
@@ -150,22 +149,10 @@ class Verdict(NamedTuple):
 def load_policy(definitions: Path | None = None) -> Policy:
     """Read the table: the user's own `purposes.toml`, else the shipped one.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    own = definitions / SHIPPED.name if definitions else None
-    file = own if own and own.exists() else SHIPPED
-    try:
-        return Policy.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "purposes"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise DefinitionError(
-            file, key, reason, remedy="See docs/guide/consent.md for what the file says."
-        ) from None
+    file = own_or_shipped(SHIPPED, definitions)
+    return read_definition(Policy, file, remedy="See docs/guide/consent.md for what the file says.")
 
 
 def what_is_allowed(
