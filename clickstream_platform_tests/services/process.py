@@ -75,9 +75,12 @@ class Zygote:
         )
         self._running: list[Running] = []
 
-    def start(self, data: Path, *, hook: str | None = None, **options: object) -> Running:
+    def start(
+        self, data: Path, *, hook: str | None = None, scores_bots: bool = False, **options: object
+    ) -> Running:
         """A collector over a data folder."""
-        order = {"data": str(data), "options": {"seal_after_s": 3600} | options, "hook": hook}
+        order: dict[str, object] = {"data": str(data), "hook": hook, "scores_bots": scores_bots}
+        order["options"] = {"seal_after_s": 3600} | options
         pipe_in, pipe_out = self._pipes()
         pipe_in.write(json.dumps(order) + "\n")
         pipe_in.flush()

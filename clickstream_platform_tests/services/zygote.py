@@ -1,7 +1,8 @@
 """Collector processes for tests: imported once, forked for each, so that one starts in no time.
 
 Reads a JSON object a line: ``data`` (folder), ``options`` (section ``collector``), ``hook`` (a
-fault to inject). Answers each with ``pid`` and ``port`` of a real collector over that folder.
+fault to inject), ``scores_bots``. Answers each with ``pid`` and ``port`` of a real collector over
+that folder.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from clickstream_platform.services.collector import Collector, EventLog, serve, write_keys
 from clickstream_platform.services.collector import log as log_module
+from clickstream_platform.services.collector.serve import bot_scoring
 from clickstream_platform.settings import CollectorSettings, load_settings
 
 SYNCS_BEFORE = 5
@@ -146,7 +148,9 @@ def become_collector(order: dict[str, object]) -> None:
         sys.stdout.write(json.dumps({"pid": os.getpid(), "port": port}) + "\n")
         sys.stdout.flush()
 
-    serve(Collector(section, log, write_keys(settings)), host="127.0.0.1", port=0, ready=ready)
+    enrichments = [bot_scoring(settings)] if order.get("scores_bots") else []
+    app = Collector(section, log, write_keys(settings), enrichments=enrichments)
+    serve(app, host="127.0.0.1", port=0, ready=ready)
 
 
 def main() -> None:
