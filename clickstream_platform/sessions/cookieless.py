@@ -24,7 +24,7 @@ CELL = ("event_date", "page_host", "page_path", "country", "event_name")
 FEW = "(few)"
 """Page, country or event name of a count whose own would be of too few people."""
 
-FOLDS = (
+FOLDS: tuple[dict[str, str], ...] = (
     {},
     {"page_path": FEW, "country": FEW},
     {"page_path": FEW, "country": FEW, "page_host": FEW, "event_name": FEW},
