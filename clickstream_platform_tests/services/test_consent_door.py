@@ -42,7 +42,7 @@ def stored(door: Door, *, kind: str = "browser", **more: object) -> dict[str, An
     return record
 
 
-REFUSALS: dict[str, dict[str, object]] = {
+REFUSALS: dict[str, dict[str, Any]] = {
     "own record": {"consent": {"analytics": False}},
     "own record and a string that agrees": {
         "consent": {"analytics": False},
@@ -56,7 +56,7 @@ REFUSALS: dict[str, dict[str, object]] = {
 
 @pytest.mark.parametrize("said", REFUSALS.values(), ids=[*REFUSALS])
 def test_refusal_leaves_what_is_counted_and_nothing_of_the_person(
-    door: Door, said: dict[str, object]
+    door: Door, said: dict[str, Any]
 ) -> None:
     record = stored(door, **said)
     for name in ("_crc", "event_id", "created_at", "received_at", "collection_source"):
@@ -74,7 +74,7 @@ def test_refusal_leaves_what_is_counted_and_nothing_of_the_person(
     assert b"203.0.113" not in written
 
 
-KEPT: dict[str, dict[str, object]] = {
+KEPT: dict[str, dict[str, Any]] = {
     "nothing said": {},
     "agreed": {"consent": {"analytics": True, "marketing": False}},
     "marketing alone refused": {"consent": {"marketing": False}},
@@ -84,7 +84,7 @@ KEPT: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("said", KEPT.values(), ids=[*KEPT])
-def test_who_does_not_refuse_measurement_is_kept(door: Door, said: dict[str, object]) -> None:
+def test_who_does_not_refuse_measurement_is_kept(door: Door, said: dict[str, Any]) -> None:
     record = stored(door, **said)
     assert (record["visitor_id"], record["session_id"]) == (ANN, "session-of-ann")
 

@@ -137,7 +137,8 @@ def test_policy_says_where_nothing_is_counted(tmp_path: Path, duckdb_backend: Ba
 
 def world(rng: random.Random) -> tuple[list[Row], dict[str, str]]:
     """Some events of some people, who answer in every way."""
-    people = [None, "ann-phone", *(f"v{n}" for n in range(8))]
+    others = [f"v{n}" for n in range(8)]
+    people = [None, "ann-phone", *others]
     events = [
         page(
             number,
@@ -151,7 +152,7 @@ def world(rng: random.Random) -> tuple[list[Row], dict[str, str]]:
     ]
     choices = {
         name: rng.choice(["yy", "yn", "nn", "--"])
-        for name in ["ann", *people[2:]]
+        for name in ["ann", *others]
         if rng.random() < 0.6
     }
     return events, choices
