@@ -72,6 +72,9 @@ class SessionSettings(Section):
         0, ge=0, description="Interval of pings to estimate engaged time from; 0 for unknown."
     )
     min_visit_s: float = Field(0, ge=0, description="Engaged time of a session of one ping.")
+    bots_by: Literal["events", "behaviour"] = Field(
+        "events", description="What makes a session a bot's: its events alone, or also the day."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -152,6 +155,10 @@ class CollectorSettings(Section):
     server_only_events: tuple[str, ...] = Field(
         (), description="Events that browser keys may not send, such as purchase."
     )
+    strip_refused: bool = Field(
+        True,
+        description="Take identifiers from browsers' events that say no to measurement.",
+    )
     rate_per_key: str = Field("3000000/minute", description="Events that one key may send.")
     rate_per_address: str = Field(
         "6000/minute", description="Events that one address may send with a browser key."
@@ -169,6 +176,13 @@ class CollectorSettings(Section):
             message = f"is no rate such as 6000/minute: {value!r}"
             raise ValueError(message)
         return value
+
+
+class CanarySettings(Section):
+    """Canary events."""
+
+    url: str = Field("", description="Where they are sent; to collector.port unless given.")
+    within_minutes: float = Field(15, gt=0, description="How long one may take to arrive.")
 
 
 class Settings(BaseSettings):
@@ -200,6 +214,7 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = PrivacySettings()
     crm: CrmSettings = CrmSettings()
     collector: CollectorSettings = CollectorSettings()
+    canary: CanarySettings = CanarySettings()
 
     @field_validator("time_zone")
     @classmethod

@@ -24,6 +24,9 @@ from clickstream_platform.privacy import Namespace
 from clickstream_platform.settings import Settings
 
 TABLE = "crm_syncs"
+UPSTREAM = ("segment_members", "engagement_scores", "consents")
+"""Tables that decide what is to be said."""
+
 PATIENCE = Patience()
 RANDOM = random.SystemRandom()
 
@@ -84,6 +87,7 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
     what was not sent by then stays pending.
     """
     moment = max([now.astimezone(UTC), *_after_the_last(lake)])
+    seen = lake.versions(*UPSTREAM)
     plan = plan_sync(
         lake, settings, suppression=suppression, destination=destination.name, now=moment
     )
@@ -109,6 +113,7 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
             is_delivered = outcome.fate == "delivered"
             answers[key] = Answer("delivered", None) if is_delivered else _failed(outcome.reason)
         _note(lake, destination.name, answers)
+    lake.note(TABLE, seen)
     return _summary(lake, destination.name, plan, courier)
 
 

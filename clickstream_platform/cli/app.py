@@ -97,6 +97,9 @@ COMMANDS = (
     "serve",
     "sessions",
     "collect",
+    "bots",
+    "tags",
+    "canary",
 )
 """Modules of this folder that register commands, in the order in which help lists them."""
 

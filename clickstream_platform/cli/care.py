@@ -8,13 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 from rich.text import Text
 
 from clickstream_platform.cli.app import Data, Json, app, settings_of
-from clickstream_platform.cli.output import out, write_json
+from clickstream_platform.cli.output import out, progress_bar, say, write_json
 from clickstream_platform.errors import ClickstreamError, DefinitionError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for pydantic
@@ -42,11 +42,19 @@ class Check(NamedTuple):
 
 
 @app.command(epilog="Example: `clickstream doctor --json`")
-def doctor(data: Data = None, as_json: Json = False) -> None:
-    """Check environment, settings, keys and ledger, and say what to mend.
+def doctor(
+    data: Data = None,
+    as_json: Json = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Make broken tables anew, where that can be.")
+    ] = False,
+) -> None:
+    """Check environment, settings, keys, ledger and every file of the lake; say what to mend.
 
     The exit code is 1 when something must be mended, and 0 otherwise.
     """
+    if mend:
+        mend_lake(settings_of(data))
     found = list(examine(data))
     if as_json:
         write_json([check._asdict() for check in found])
@@ -62,6 +70,16 @@ def doctor(data: Data = None, as_json: Json = False) -> None:
             out().print(line, soft_wrap=True)
     if any(check.level == "fail" for check in found):
         raise typer.Exit(1)
+
+
+def mend_lake(settings: "Settings") -> None:
+    """Make tables anew whose files are not what was written."""
+    from clickstream_platform import orchestration
+
+    with progress_bar() as progress:
+        mended = orchestration.mend(settings, progress=progress)
+    if mended.rebuilt:
+        say(f"Made anew: {', '.join(mended.rebuilt)}. Next: [bold]clickstream materialize[/]")
 
 
 def examine(data: Path | None) -> Iterator[Check]:
@@ -83,6 +101,7 @@ def examine(data: Path | None) -> Iterator[Check]:
         _query_keys,
         _keys,
         _ledger,
+        _files,
         _landing,
         _port,
     )
@@ -191,6 +210,19 @@ def _ledger(settings: "Settings") -> Check:
         remedy = "Run `clickstream materialize --full`, which counts anew from the tables."
         return Check("ledger", "fail", f"{len(wrong):,} batches do not add up", remedy)
     return Check("ledger", "ok", f"{len(ledger.batches()):,} batches add up")
+
+
+def _files(settings: "Settings") -> Check:
+    from clickstream_platform.lake import Lake
+
+    if broken := Lake(settings.lake_folder).broken_tables():
+        each = "; ".join(f"{table}: {len(files):,}, {files[0]}" for table, files in broken.items())
+        remedy = (
+            "Run `clickstream doctor --mend`: derived tables are made anew, raw events from the "
+            "landed files. Restore what is left from a backup."
+        )
+        return Check("files", "fail", f"not what was written: {each}", remedy)
+    return Check("files", "ok", "every file of the lake is what was written")
 
 
 def _landing(settings: "Settings") -> Check:

@@ -1,13 +1,17 @@
 """Commands of the HTTP collector: run it, and give out its keys."""
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, keys, settings_of
-from clickstream_platform.cli.output import say, write_json, write_records
+from clickstream_platform.cli.output import say, say_plain, write_json, write_records
 from clickstream_platform.errors import ParameterError
+
+micro = typer.Typer()
+app.add_typer(micro, name="micro")
 
 
 @app.command(epilog="Example: `clickstream collect --port 8080`")
@@ -40,8 +44,9 @@ def collect(
     )
 
 
-@app.command(epilog="Example: `clickstream micro --port 9090`")
-def micro(
+@micro.callback(invoke_without_command=True, epilog="Example: `clickstream micro --port 9090`")
+def serve_micro(
+    context: typer.Context,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any.")] = 9090,
     data: Data = None,
 ) -> None:
@@ -50,6 +55,8 @@ def micro(
     `/micro/all` counts what came, `/micro/good` and `/micro/bad` show it as ingestion would judge
     it, `/micro/reset` forgets it. It listens on this machine alone.
     """
+    if context.invoked_subcommand is not None:
+        return
     from signal import SIGINT, SIGTERM, sigwait
 
     from clickstream_platform.services.collector import running_micro
@@ -57,6 +64,45 @@ def micro(
     with running_micro(settings_of(data), port=port) as running:
         say(f"Micro on [bold]{running.url}[/]; Ctrl-C ends it")
         sigwait({SIGINT, SIGTERM})
+
+
+@micro.command("run", epilog="Example: `clickstream micro run checkout.yaml`")
+def run(
+    scenarios: Annotated[list[Path], typer.Argument(help="Scenarios, as YAML.", dir_okay=False)],
+    url: Annotated[
+        str | None, typer.Option(help="A micro server that runs; one is started unless given.")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Run scenarios: do what their steps say, and compare what was tracked with what should be.
+
+    A step sends requests or runs a command, which finds the server in MICRO_URL. The exit code is 1
+    where something was not as expected.
+    """
+    from contextlib import nullcontext
+
+    from clickstream_platform.collection.probes import read_scenario
+    from clickstream_platform.connectors import MicroClient
+    from clickstream_platform.services.collector import running_micro
+    from clickstream_platform.services.scenarios import run_scenario
+
+    read = [(file, read_scenario(file.read_text(encoding="utf-8"), file)) for file in scenarios]
+    told: list[dict[str, object]] = []
+    with nullcontext() if url else running_micro(settings_of(data)) as own:
+        client = MicroClient(url or (own.url if own else ""))
+        for file, scenario in read:
+            for result in run_scenario(scenario, client, folder=file.resolve().parent):
+                told.append(dict(scenario=scenario.name, **result._asdict()))
+                if not as_json:
+                    verdict = "failed" if result.failures else "passed"
+                    say_plain(f"{verdict}: {scenario.name}: {result.step} ({result.took_s:.1f} s)")
+                    for failure in result.failures:
+                        say_plain(f"  {failure}")
+    if as_json:
+        write_json(told)
+    if any(it["failures"] for it in told):
+        raise typer.Exit(1)
 
 
 @keys.command("add", epilog="Example: `clickstream keys add web --kind browser`")

@@ -168,16 +168,24 @@ def simulate(
 
 
 @app.command(epilog="Example: `clickstream materialize --json`")
-def materialize(data: Data = None, as_json: Json = False) -> None:
+def materialize(
+    data: Data = None,
+    as_json: Json = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="First make anew all that follows from raw events.")
+    ] = False,
+) -> None:
     """Take what has landed and bring every table up to date, in order, in this process.
 
     Needs no daemon; the run is in the Dagster UI's history all the same. What is up to date
     already costs nothing.
     """
-    from clickstream_platform.orchestration import materialize_all
+    from clickstream_platform.orchestration import materialize_all, rebuild
 
     settings = settings_of(data)
     with progress_bar() as progress:
+        if full:
+            rebuild(settings, progress=progress)
         stages = materialize_all(settings, progress=progress)
     write_records(
         [

@@ -51,6 +51,11 @@ def say(text: str) -> None:
     out().print(Text.from_markup(text), soft_wrap=True)
 
 
+def say_plain(text: str) -> None:
+    """Write one line for people whose words are data, not markup."""
+    out().print(Text(text), soft_wrap=True)
+
+
 def write_rows(
     columns: Sequence[str],
     rows: Sequence[Sequence[object]],

@@ -31,15 +31,17 @@ def page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _commands(command: object, name: str) -> Iterator[tuple[str, TyperCommand]]:
+def _commands(command: object, name: str) -> Iterator[tuple[str, TyperCommand | TyperGroup]]:
     if isinstance(command, TyperGroup):
+        if command.invoke_without_command:
+            yield name, command
         for part, inner in command.commands.items():
             yield from _commands(inner, f"{name} {part}")
     elif isinstance(command, TyperCommand):
         yield name, command
 
 
-def _rows(command: TyperCommand) -> list[str]:
+def _rows(command: TyperCommand | TyperGroup) -> list[str]:
     rows = []
     for parameter in command.params:
         if parameter.name in EVERYWHERE:

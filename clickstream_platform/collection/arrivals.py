@@ -22,6 +22,8 @@ class Arrival:
     """When it came, in microseconds since 1970."""
     address: str | None = None
     """Of the client, cut to its network."""
+    client: str | None = None
+    """Whole address of the client, to be looked at and never stored."""
     is_server: bool = False
     """Whether the key is a server's; known only after the key was found."""
 
@@ -71,3 +73,5 @@ class Protocol:
     key: Callable[[Arrival, object], str | None]
     decode: Callable[[Arrival, object], Batch]
     answer: Callable[[Arrival, Batch], Answer]
+    source: str | None = None
+    """Where its records land, if not under the source of the key."""

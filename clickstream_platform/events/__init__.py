@@ -9,14 +9,13 @@ from clickstream_platform.events.adapters import (
 from clickstream_platform.events.canonical import violation_codes
 from clickstream_platform.events.formats import read_records
 from clickstream_platform.events.judging import Verdict, judge
-from clickstream_platform.events.landing import (
+from clickstream_platform.events.landed import (
     LandedFile,
     foreign_files,
-    ingest_files,
-    ingest_landing,
     pending_files,
     wait_until_settled,
 )
+from clickstream_platform.events.landing import ingest_files, ingest_landing
 from clickstream_platform.events.ledger import FATES, Ledger, LedgerError, Progress
 from clickstream_platform.events.loading import refresh_events
 from clickstream_platform.events.quarantine import (
@@ -24,6 +23,7 @@ from clickstream_platform.events.quarantine import (
     quarantine_summary,
     replay_quarantine,
 )
+from clickstream_platform.events.retaking import retake_days
 
 __all__ = [
     "FATES",
@@ -46,6 +46,7 @@ __all__ = [
     "read_records",
     "refresh_events",
     "replay_quarantine",
+    "retake_days",
     "violation_codes",
     "wait_until_settled",
 ]

@@ -5,17 +5,17 @@ same name in the user's `sources/` folder replaces one, a new name adds a source
 """
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
 import sqlglot
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from clickstream_platform.definitions import checked, read_toml
 from clickstream_platform.errors import ClickstreamError, DefinitionError
 from clickstream_platform.settings import is_time_zone
 
@@ -55,6 +55,7 @@ TEXT_FIELDS = (
     "is_synthetic",
     "properties",
     "entities",
+    "bot_signals",
     "refusal",
 )
 TIME_FIELDS = ("occurred_at", "created_at", "sent_at", "received_at")
@@ -168,7 +169,8 @@ class Adapter(Section):
                 name: {"field": rule} if isinstance(rule, str) else rule
                 for name, rule in data["fields"].items()
             }
-            return data | {"fields": rules}
+            # Noted at the collector's door and at landing, whatever the source.
+            return data | {"fields": {"bot_signals": {"field": "bot_signals"}} | rules}
         return data
 
     @model_validator(mode="after")
@@ -263,19 +265,9 @@ def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
 
 
 def _read(file: Path) -> Adapter:
-    try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    try:
-        adapter = Adapter(**{"name": file.stem, **data, "file": str(file)})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "adapter"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise DefinitionError(
-            file, key, reason, remedy="See docs/guide/sources.md for what an adapter says."
-        ) from None
+    content = {"name": file.stem, **read_toml(file), "file": str(file)}
+    remedy = "See docs/guide/sources.md for what an adapter says."
+    adapter = checked(Adapter, content, file, remedy=remedy)
     if adapter.name != file.stem:
         raise DefinitionError(
             file, "name", f"is {adapter.name!r}", remedy=f"Name it {file.stem!r} as its file."

@@ -267,8 +267,10 @@ def event_columns(buckets: int) -> dict[str, str]:
         "browser_version": "agents.browser_version",
         "os_name": "agents.os_name",
         "device_type": "agents.device_type",
-        "is_bot": "coalesce(agents.bot_reason IS NOT NULL, false)",
+        "is_bot": "agents.is_bot",
         "bot_reason": "agents.bot_reason",
+        "bot_score": "agents.bot_score",
+        "bot_signals": "agents.bot_signals",
         "engaged_time_ms": "engaged_ms",
         "product_id": "product_id",
         "order_id": "order_id",
@@ -289,7 +291,8 @@ def event_columns(buckets: int) -> dict[str, str]:
 EVENT_JOINS = (
     "staged LEFT JOIN pages ON staged.page_url = pages.page_url "
     "LEFT JOIN referrers ON staged.referrer_url = referrers.referrer_url "
-    "LEFT JOIN agents ON staged.user_agent = agents.user_agent "
+    "LEFT JOIN agents ON staged.user_agent IS NOT DISTINCT FROM agents.user_agent "
+    "AND staged.bot_signals IS NOT DISTINCT FROM agents.noted "
     "LEFT JOIN judged ON judged.row_id = staged.rowid"
 )
 """Staged rows beside what was parsed once for each distinct address and user agent, and what their

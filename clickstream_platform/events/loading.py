@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from clickstream_platform.attribution import load_channel_rules
+from clickstream_platform.collection.bots import load_bot_rules
 from clickstream_platform.collection.consent import COLUMNS as CONSENTS
 from clickstream_platform.collection.consent import load_policy
 from clickstream_platform.collection.consent_log import judged_consents, said_sql
@@ -29,7 +30,7 @@ from clickstream_platform.events.canonical import (
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, arrow_schema
+from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
 from clickstream_platform.settings import Settings
 
 CHUNK_ROWS = 400_000
@@ -154,9 +155,30 @@ def take_out(lake: Lake, batch_ids: Sequence[str], *, everything: bool = False) 
     """Delete whatever the given batches, or all, have put into the tables of events."""
     if not batch_ids:
         return
-    where = "true" if everything else f"batch_id in ({', '.join(map(quoted, batch_ids))})"
+    listed = ", ".join(map(quoted, batch_ids))
     for table in TABLES:
-        lake.delete(table, where)
+        if not everything:
+            lake.delete(table, f"batch_id in ({listed})")
+        elif lake.exists(table):  # without a look at what is there, which may be broken
+            lake.overwrite(table, pl.DataFrame(schema=polars_schema(table)))
+    if not everything:
+        _forget_half_beaten(lake)
+
+
+def _forget_half_beaten(lake: Lake) -> None:
+    """Drop notes of stored events that were to give way, and are still there.
+
+    A stored event is noted as a duplicate before it is deleted. A crash in between leaves both,
+    and it would be noted again when its winner is loaded again.
+    """
+    place = ("batch_id", "ordinal")
+    noted, stored = (lake.scan(name).select(place) for name in ("duplicate_events", "events"))
+    both = noted.join(stored, on=place, how="semi").collect(engine="streaming")
+    for (batch_id,), rows in both.partition_by("batch_id", as_dict=True).items():
+        ordinals = ", ".join(map(str, rows["ordinal"]))
+        lake.delete(
+            "duplicate_events", f"batch_id = {quoted(str(batch_id))} AND ordinal IN ({ordinals})"
+        )
 
 
 def recount(lake: Lake, ledger: Ledger, *, batch_ids: Iterable[str] | None = None) -> None:
@@ -233,6 +255,7 @@ class Loader:
         self.lake = lake
         self.settings = settings
         self.policy = load_policy(settings.definitions)
+        self.bot_rules = load_bot_rules(settings.definitions)
         self.click_ids = tuple(load_channel_rules(settings.definitions).click_ids)
 
     def load(self, chunk: Chunk, adapter: Adapter, outcome: Outcome) -> None:
@@ -240,6 +263,7 @@ class Loader:
         files = self.lake.files("raw_events", dates=chunk.arrival_dates)
         if not files:
             return
+        self.lake.require_sound("raw_events", files)
         chosen = f"batch_id IN ({', '.join(map(quoted, chunk.batch_ids))})"
         if chunk.ordinals:
             chosen += f" AND ordinal BETWEEN {chunk.ordinals[0]} AND {chunk.ordinals[1]}"
@@ -317,6 +341,7 @@ class Loader:
         ).fetchall()
         if not hits:
             return
+        self.lake.require_sound("events", [str(name) for (name,) in hits])
         held = f"[{', '.join(quoted(name) for (name,) in hits)}]"
         differs = " OR ".join(
             f"stored.{column} IS DISTINCT FROM {_of(staged, 'staged')}"
@@ -370,10 +395,8 @@ class Loader:
             keys = ", ".join(str(key) for key, _ in beaten)
             batches = ", ".join(sorted({quoted(batch_id) for _, batch_id in beaten}))
             self.lake.delete("events", f"event_key in ({keys}) and batch_id in ({batches})")
-        agents = parse_agents(
-            name
-            for (name,) in connection.execute("SELECT DISTINCT user_agent FROM staged").fetchall()
-        )
+        pairs = "SELECT DISTINCT user_agent, bot_signals FROM staged"
+        agents = parse_agents(connection.execute(pairs).fetchall(), self.bot_rules)
         connection.register("agents", agents.to_arrow())
         connection.execute(f"CREATE OR REPLACE TEMP TABLE pages AS {pages_sql(self.click_ids)}")
         connection.execute(f"CREATE OR REPLACE TEMP TABLE referrers AS {referrers_sql()}")

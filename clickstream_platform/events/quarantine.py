@@ -1,14 +1,10 @@
 """Quarantine: what waits and why, and how it gets another chance after a fix."""
 
-from collections.abc import Sequence
-from datetime import datetime
-
 import polars as pl
 
-from clickstream_platform.events.adapters import adapter_for, load_adapters
-from clickstream_platform.events.landing import LandedFile, open_door, sha256_of, take
 from clickstream_platform.events.ledger import Ledger, Progress
 from clickstream_platform.events.loading import refresh_events, take_out
+from clickstream_platform.events.retaking import take_again
 from clickstream_platform.lake import Lake, Refreshed
 from clickstream_platform.settings import Settings
 
@@ -73,7 +69,7 @@ def replay_quarantine(
     chosen = sorted(set(waiting["batch_id"]))
     ledger.set_state(chosen, "loading")
     take_out(lake, chosen)
-    _take_again(settings, lake, ledger, chosen)
+    take_again(settings, lake, ledger, chosen)
     loaded = refresh_events(settings, again=chosen, progress=progress)
     left = quarantine_rows(lake, source=source, code=code, limit=2**31)
     still = left.filter(pl.col("batch_id").is_in(chosen)).height
@@ -90,26 +86,3 @@ def replay_quarantine(
             "waiting_after": still,
         },
     )
-
-
-def _take_again(settings: Settings, lake: Lake, ledger: Ledger, chosen: Sequence[str]) -> None:
-    """Take the landed files of batches anew, where they are still what they were."""
-    adapters = load_adapters(settings.definitions)
-    door = open_door(settings)
-    for row in ledger.in_state("loading"):
-        path = settings.landing / str(row["path"])
-        if row["batch_id"] not in chosen or not path.exists():
-            continue
-        if sha256_of(path) != row["sha256"]:
-            continue
-        look = path.stat()
-        file = LandedFile(
-            path=path,
-            source=str(row["source"]),
-            relative=str(row["path"]),
-            size=look.st_size,
-            mtime_ns=look.st_mtime_ns,
-        )
-        ledger.set_state([str(row["batch_id"])], "landing")
-        arrived_at = datetime.fromisoformat(str(row["arrived_at"]))
-        take(file, adapter_for(file.source, adapters), lake, ledger, door, arrived_at)

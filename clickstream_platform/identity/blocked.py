@@ -1,21 +1,17 @@
 """Blocked identifiers: values that trackers send for nobody, and that would merge everybody."""
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 
 DEFINITION = Path(__file__).with_name("blocked.toml")
 
 
-class BlockedIds(BaseModel):
+class BlockedIds(Definition):
     """Which raw identifiers stand for nobody."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     values: frozenset[str]
     patterns: tuple[str, ...] = ()
@@ -35,26 +31,16 @@ def load_blocked(file: Path) -> BlockedIds:
     Args:
         file: A TOML file with ``values``, and ``patterns`` that match a whole identifier.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    try:
-        return BlockedIds.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise DefinitionError(
-            file, key, first["msg"], remedy="Keys are `values` and `patterns`, lists of text."
-        ) from None
+    remedy = "Keys are `values` and `patterns`, lists of text."
+    return read_definition(BlockedIds, file, remedy=remedy)
 
 
 @lru_cache(maxsize=8)
 def blocked_ids(definitions: Path | None = None) -> BlockedIds:
     """The blocked identifiers: the user's own `identity/blocked.toml`, else the shipped ones."""
-    own = definitions / "identity" / "blocked.toml" if definitions else None
-    return load_blocked(own if own and own.exists() else DEFINITION)
+    return load_blocked(own_or_shipped(DEFINITION, definitions, folder="identity"))
 
 
 BLOCKED_IDS = blocked_ids().values

@@ -5,7 +5,6 @@ Matches are kept apart from the identity map: nothing downstream joins on them.
 
 import logging
 import math
-import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,10 +13,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import duckdb
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
+from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.identity.features import consented_events, visitor_features
+from clickstream_platform.identity.people import with_person
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings
 
@@ -37,10 +38,8 @@ MOST_PAIRS = 1_000_000
 """Random pairs at most, for the same."""
 
 
-class Comparison(BaseModel):
+class Comparison(Definition):
     """How one column of two records is compared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: str = Field(pattern="^[a-z][a-z0-9_]*$")
     kind: Literal["exact", "name", "edits", "overlap"]
@@ -48,10 +47,8 @@ class Comparison(BaseModel):
     """Thresholds, strictest first; none for exact."""
 
 
-class MatchRules(BaseModel):
+class MatchRules(Definition):
     """What is compared, which pairs are looked at, and from when on they match."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     purpose: str = "consent_personalization"
     threshold: float = Field(0.95, gt=0.5, lt=1)
@@ -66,27 +63,15 @@ class MatchRules(BaseModel):
 
 
 def load_match_rules(file: Path) -> MatchRules:
-    """Read how records are matched.
-
-    Raises:
-        DefinitionError: The file cannot be used as written.
-    """
-    try:
-        return MatchRules.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        remedy = "See the shipped identity/matches.toml for every key."
-        raise DefinitionError(file, key, first["msg"], remedy=remedy) from None
+    """Read how records are matched; a file that cannot be used is a `DefinitionError`."""
+    remedy = "See the shipped identity/matches.toml for every key."
+    return read_definition(MatchRules, file, remedy=remedy)
 
 
 @lru_cache(maxsize=8)
 def match_rules(definitions: Path | None = None) -> MatchRules:
     """The rules: the user's own `identity/matches.toml`, else the shipped ones."""
-    own = definitions / "identity" / "matches.toml" if definitions else None
-    return load_match_rules(own if own and own.exists() else DEFINITION)
+    return load_match_rules(own_or_shipped(DEFINITION, definitions, folder="identity"))
 
 
 class MatchingUnavailableError(ClickstreamError, ImportError):
@@ -401,8 +386,9 @@ def match_visitors(
     rules = match_rules(settings.definitions)
     backend = connect(settings.lake)
     try:
-        events = view(backend, lake, "events")
-        records = visitor_features(consented_events(events, purpose=rules.purpose))
+        events = with_person(view(backend, lake, "events"), view(backend, lake, "identity_map"))
+        held = view(backend, lake, "person_consents")
+        records = visitor_features(consented_events(events, held, purpose=rules.purpose))
     finally:
         backend.disconnect()
     logins = lake.scan("identity_map").filter(~pl.col("is_shared")).collect()

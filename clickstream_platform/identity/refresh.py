@@ -339,6 +339,7 @@ class _Run:
             where = f"{key} in ({', '.join(map(str, named))})"
             self.lake.overwrite(table, rows, where=where, consumed=self.versions)
             return
+        self.lake.require_sound(table)
         stale = pl.DataFrame({key: difference.stale})
         stored = view(self.backend, self.lake, table)
         gone = self.backend.create_table("stale", stale.to_arrow(), temp=True, overwrite=True)

@@ -1,12 +1,11 @@
 """Kinds of identifiers and how far they are trusted, read from `identifiers.toml`."""
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 
 DEFINITION = Path(__file__).with_name("identifiers.toml")
 
@@ -17,10 +16,8 @@ VISITOR = "visitor"
 """Type of the identifier that a browser or app carries."""
 
 
-class IdentifierType(BaseModel):
+class IdentifierType(Definition):
     """One kind of identifier."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     priority: int = Field(ge=1)
     """1 is the strongest."""
@@ -28,10 +25,8 @@ class IdentifierType(BaseModel):
     """Values that one other identifier, or one person, may have; 1 makes the type unique."""
 
 
-class IdentifierRules(BaseModel):
+class IdentifierRules(Definition):
     """Which identifiers there are, and when they merge nobody."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     types: dict[str, IdentifierType]
     max_identifiers: int = Field(1_000, ge=2)
@@ -71,26 +66,13 @@ def load_rules(file: Path) -> IdentifierRules:
     Args:
         file: A TOML file with a table per type, and the limits of one person.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    try:
-        return IdentifierRules.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise DefinitionError(
-            file,
-            key,
-            first["msg"],
-            remedy="Each [types.NAME] has `priority` and `limit`, whole numbers from 1.",
-        ) from None
+    remedy = "Each [types.NAME] has `priority` and `limit`, whole numbers from 1."
+    return read_definition(IdentifierRules, file, remedy=remedy)
 
 
 @lru_cache(maxsize=8)
 def identifier_rules(definitions: Path | None = None) -> IdentifierRules:
     """The rules: the user's own `identity/identifiers.toml`, else the shipped ones."""
-    own = definitions / "identity" / "identifiers.toml" if definitions else None
-    return load_rules(own if own and own.exists() else DEFINITION)
+    return load_rules(own_or_shipped(DEFINITION, definitions, folder="identity"))

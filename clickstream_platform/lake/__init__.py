@@ -3,6 +3,7 @@
 from clickstream_platform.lake.engine import connect, stream, view, write_parquet
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
 from clickstream_platform.lake.refresh import Refreshed
+from clickstream_platform.lake.seals import SEALS, BrokenSealError
 from clickstream_platform.lake.store import (
     Changes,
     DataFile,
@@ -14,7 +15,9 @@ from clickstream_platform.lake.store import (
 )
 
 __all__ = [
+    "SEALS",
     "Answer",
+    "BrokenSealError",
     "Changes",
     "DataFile",
     "Lake",

@@ -27,9 +27,12 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal
 from clickstream_platform.tables.catalog import TABLES, StoredTable
 
 _DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
+
+_WORD, _QUOTED = re.compile(r"[a-z_]\w*"), re.compile(r"'[^']*'")
 
 Rows: TypeAlias = pl.DataFrame | pa.Table | pa.RecordBatchReader
 """What can be written: a frame, an Arrow table, or a stream of Arrow batches."""
@@ -96,6 +99,10 @@ class Lake:
         """Version of the newest commit; -1 before the first."""
         return self._open(table).version() if self.exists(table) else -1
 
+    def versions(self, *tables: str) -> dict[str, int]:
+        """Versions of those of the tables that were written, by name."""
+        return {table: self.version(table) for table in tables if self.exists(table)}
+
     def files(self, table: str, *, dates: Iterable[date] | None = None) -> list[str]:
         """Data files of the newest snapshot, all or those of some date partitions."""
         if not self.exists(table):
@@ -125,6 +132,29 @@ class Lake:
     def scan(self, table: str, *, dates: Iterable[date] | None = None) -> pl.LazyFrame:
         """The newest snapshot as a Polars frame; empty with the right columns before the first."""
         return scan_files(table, self.files(table, dates=dates))
+
+    # -- What it is worth ----------------------------------------------------------------------
+
+    def broken(self, table: str) -> list[str]:
+        """Files of the newest snapshot that are gone or not what was written, read anew."""
+        return broken(self.path(table), self.files(table), anew=True)
+
+    def broken_tables(self) -> dict[str, list[str]]:
+        """Broken files of every table that has any."""
+        found = {table: self.broken(table) for table in TABLES if self.exists(table)}
+        return {table: files for table, files in found.items() if files}
+
+    def require_sound(self, table: str, files: Iterable[str] | None = None) -> None:
+        """Compare files, all of the newest snapshot unless given, with their seals.
+
+        What this process has written or compared already, and what still looks as it did then,
+        is not read again.
+
+        Raises:
+            BrokenSealError: One of them is gone or not what was written.
+        """
+        if wrong := broken(self.path(table), self.files(table) if files is None else files):
+            raise BrokenSealError(table, wrong)
 
     # -- Following a table ---------------------------------------------------------------------
 
@@ -195,8 +225,14 @@ class Lake:
         consumed: Mapping[str, int] | None = None,
         notes: Mapping[str, str] | None = None,
     ) -> int:
-        """Replace the table, or the rows that match ``where``, in one atomic commit."""
+        """Replace the table, or the rows that match ``where``, in one atomic commit.
+
+        Where that is more than partition columns tell, files are written anew with the rows that
+        do not match; they are compared with their seals before.
+        """
         where = where if self.exists(table) else None
+        if where is not None and not _names_partitions(table, where):
+            self.require_sound(table)
         return self._write(table, rows, "overwrite", where, commit(consumed, notes))
 
     def overwrite_dates(
@@ -246,31 +282,47 @@ class Lake:
             create_table_with_add_actions(
                 str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
             )
-        return self._open(table).version()
+        return self._sealed(table, self._open(table))
+
+    def note(self, table: str, consumed: Mapping[str, int]) -> int:
+        """Note what a table has taken in where that changed none of its rows; return its version.
+
+        Nothing is committed where that is known already.
+        """
+        if all(self.consumed(table, name) == version for name, version in consumed.items()):
+            return self.version(table)
+        return self.append(table, pl.DataFrame(schema=polars_schema(table)), consumed=consumed)
 
     def delete(self, table: str, where: str, *, notes: Mapping[str, str] | None = None) -> int:
         """Delete rows and return how many; the old files stay until `vacuum`."""
         if not self.exists(table):
             return 0
-        metrics = self._open(table).delete(
+        self.require_sound(table)
+        opened = self._open(table)
+        metrics = opened.delete(
             where, commit_properties=commit(None, notes), writer_properties=WRITER
         )
+        self._sealed(table, opened)
         return int(metrics["num_deleted_rows"] or 0)
 
     def update(self, table: str, updates: Mapping[str, str], where: str) -> int:
         """Set columns to SQL expressions where the predicate holds; return the rows changed."""
         if not self.exists(table):
             return 0
-        metrics = self._open(table).update(
-            updates=dict(updates), predicate=where, writer_properties=WRITER
-        )
+        self.require_sound(table)
+        opened = self._open(table)
+        metrics = opened.update(updates=dict(updates), predicate=where, writer_properties=WRITER)
+        self._sealed(table, opened)
         return int(metrics["num_updated_rows"] or 0)
 
     def compact(self, table: str) -> int:
         """Join small files partition by partition and return how many files went away."""
         if not self.exists(table):
             return 0
-        metrics = self._open(table).optimize.compact(writer_properties=WRITER)
+        self.require_sound(table)
+        opened = self._open(table)
+        metrics = opened.optimize.compact(writer_properties=WRITER)
+        self._sealed(table, opened)
         return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
 
     def vacuum(self, table: str, *, keep: timedelta = timedelta(0)) -> list[str]:
@@ -284,12 +336,19 @@ class Lake:
         """
         if not self.exists(table):
             return []
-        return self._open(table).vacuum(
+        removed = self._open(table).vacuum(
             retention_hours=keep // timedelta(hours=1),
             enforce_retention_duration=False,
             dry_run=False,
             full=True,
         )
+        unseal(self.path(table), removed)
+        return removed
+
+    def _sealed(self, table: str, opened: DeltaTable) -> int:
+        """Seal what a commit has added, and return its version."""
+        seal(self.path(table), opened.file_uris())
+        return opened.version()
 
     def _open(self, table: str) -> DeltaTable:
         try:
@@ -327,7 +386,13 @@ class Lake:
             commit_properties=properties,
             writer_properties=WRITER,
         )
-        return self._open(table).version()
+        return self._sealed(table, self._open(table))
+
+
+def _names_partitions(table: str, where: str) -> bool:
+    """Whether a condition is about partition columns alone, so that whole files match or not."""
+    words = set(_WORD.findall(_QUOTED.sub("", where.lower())))
+    return words <= {"and", "or", "in", *stored(table).partition_by}
 
 
 def commit(consumed: Mapping[str, int] | None, notes: Mapping[str, str] | None) -> CommitProperties:

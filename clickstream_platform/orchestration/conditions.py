@@ -35,11 +35,6 @@ BUSY = [
 """States of a run that may still write."""
 
 
-EVALUATED = {"segments", "segment_members", "crm_syncs"}
-"""Tables that are evaluated as of now and keep no note of what they took in: for them, what
-Dagster was told decides alone."""
-
-
 class LakeIsBehind(dg.AutomationCondition[dg.AssetKey]):
     """True while a table has not taken in what the tables before it hold.
 
@@ -79,9 +74,10 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
     condition for updates, reset by one for requests, and another for what is asked for together.
     """
     condition = dg.AutomationCondition
-    stitched = dg.AssetSelection.assets("identity_map")
-    changed = condition.any_deps_match(condition.newly_updated()).ignore(stitched)
-    together = condition.any_deps_match(condition.will_be_requested()).ignore(stitched)
+    # Tables without partitions would ask for every day; whoever asks for one brings all up to date.
+    undated = dg.AssetSelection.assets("identity_map", "person_consents", "bot_behaviour")
+    changed = condition.any_deps_match(condition.newly_updated()).ignore(undated)
+    together = condition.any_deps_match(condition.will_be_requested()).ignore(undated)
     return (
         condition.in_latest_time_window(LOOK_BACK)
         & (changed.since(condition.newly_requested()) | together)
@@ -89,18 +85,6 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
         & ~condition.in_progress()
         & LakeIsBehind()
     ).with_label("behind")
-
-
-def when_told() -> dg.AutomationCondition[dg.AssetKey]:
-    """Ask for one of `EVALUATED` when Dagster was told of a table before it last."""
-    condition = dg.AutomationCondition
-    handled = condition.newly_requested() | condition.initial_evaluation()
-    return (
-        condition.any_deps_updated().since(handled | condition.newly_updated())
-        & ~condition.any_deps_in_progress()
-        & ~condition.in_progress()
-        & LakeIsBehind()
-    ).with_label("told before")
 
 
 def when_changed(cron: str) -> dg.AutomationCondition[dg.AssetKey]:
@@ -129,7 +113,7 @@ def is_busy(instance: dg.DagsterInstance, *, since: datetime) -> bool:
 def is_due(table: str, settings: Settings) -> bool:
     """Whether a table is behind, and nothing that must be written before it by another run is."""
     behind = behind_tables(settings)
-    return (table in behind or table in EVALUATED) and _can_follow(table, behind)
+    return table in behind and _can_follow(table, behind)
 
 
 def _can_follow(table: str, behind: frozenset[str]) -> bool:
@@ -202,7 +186,7 @@ def _has_news(lake: "Lake", table: str, before: tuple[str, ...]) -> bool:
     for parent in before:
         seen = lake.consumed(table, parent)
         if seen < 0:
-            continue  # it is evaluated anew each time, and keeps no such note
+            continue  # written before it kept such notes; the next tick makes up for that
         changes = lake.changes(parent, since=seen)
         if changes is None or changes.added or changes.removed:
             return True

@@ -4,6 +4,7 @@ import dagster as dg
 
 from clickstream_platform.orchestration.assets import all_assets, all_contract_checks
 from clickstream_platform.orchestration.jobs import (
+    canary_job,
     daily_close,
     ingest_tick,
     leak_scan,
@@ -26,6 +27,7 @@ definitions = dg.Definitions(
         subject_erase,
         replay_quarantine_job,
         leak_scan,
+        canary_job,
         watch,
         retention,
     ],

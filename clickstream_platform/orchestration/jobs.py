@@ -15,10 +15,12 @@ from clickstream_platform.orchestration.maintenance import (
     note_what_is_behind,
     render_report,
     tell_of_untold_partitions,
+    verify_files,
 )
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import EVENTS, REQUESTS, STAGES, Stage, Work
 from clickstream_platform.orchestration.tables import TRANSIENT, refusals, tick
+from clickstream_platform.orchestration.watches import canary_evaluation
 
 if TYPE_CHECKING:
     from clickstream_platform.lake import Refreshed
@@ -71,8 +73,9 @@ def ingest_tick() -> None:
 
 @dg.job(
     name="daily_close",
-    description="Once a day: note what is behind and bring it up to date, as of today; join small "
-    "files and remove old ones; tell of partitions that were never told of; render the report.",
+    description="Once a day: compare every file with what was written; note what is behind and "
+    "bring it up to date, as of today; join small files and remove old ones; tell of partitions "
+    "that were never told of; render the report.",
     tags=ALL_STAGES,
     executor_def=dg.in_process_executor,
 )
@@ -81,6 +84,7 @@ def daily_close() -> None:
     in_order(
         [
             note_what_is_behind,
+            verify_files,
             *STAGE_OPS,
             tell_of_untold_partitions,
             compact_tables,
@@ -222,6 +226,33 @@ def leak_scan() -> None:
     after = scan_stored_texts()
     for op in STAGE_OPS[2:]:
         after = op(after)
+
+
+@dg.op(out=dg.Out(dg.Nothing))
+def send_a_canary(context: dg.OpExecutionContext, platform: Platform) -> None:
+    """Send a canary, then say whether those before it arrived."""
+    from clickstream_platform.connectors import send_canary
+
+    settings, now = platform.settings(), datetime.now(UTC)
+    with refusals():
+        canary = send_canary(settings, now=now)
+    context.instance.report_runless_asset_event(
+        canary_evaluation(platform.lake(), settings, now=now)
+    )
+    if canary.refusal is not None:
+        message = f"{canary.canary_id} was not taken: {canary.refusal}. Is the collector running?"
+        raise dg.Failure(message, allow_retries=False)
+
+
+@dg.job(
+    name="canary",
+    description="Send a small journey of nobody to the collector, marked synthetic, and look "
+    "whether those before it arrived. Its schedule is off until CLICKSTREAM_CANARY_KEY is set.",
+    executor_def=dg.in_process_executor,
+)
+def canary_job() -> None:
+    """Send one, look at the others."""
+    send_a_canary()
 
 
 @dg.job(

@@ -29,6 +29,22 @@ def note_what_is_behind(context: dg.OpExecutionContext, platform: Platform) -> N
 
 
 @dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
+def verify_files(context: dg.OpExecutionContext, platform: Platform) -> None:
+    """Read every file of every table, and compare it with what was written."""
+    found = platform.lake().broken_tables()
+    for table, files in found.items():
+        context.log.error("%s: %d files are not what was written: %s", table, len(files), files[0])
+    if found:
+        message = (
+            f"Files of {', '.join(found)} are not what was written; the log names them. Nothing is "
+            "made of them before `clickstream doctor --mend` has made anew what can be, and a "
+            "backup has brought back the rest."
+        )
+        raise dg.Failure(message, allow_retries=False)
+    context.log.info("Every file is what was written.")
+
+
+@dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
 def tell_of_untold_partitions(context: dg.OpExecutionContext, platform: Platform) -> None:
     """Tell Dagster of days that hold rows but were never told of: a crash came in between."""
     lake, now = platform.lake(), datetime.now(UTC)

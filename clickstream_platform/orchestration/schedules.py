@@ -2,11 +2,13 @@
 
 import dagster as dg
 
-from clickstream_platform.orchestration.jobs import daily_close
+from clickstream_platform.orchestration.jobs import canary_job, daily_close
 from clickstream_platform.orchestration.watches import (
+    canary_arrival,
     completeness_check,
     event_time_freshness,
     ledger_check,
+    new_domains_check,
     quarantine_share,
     storage_period,
 )
@@ -14,7 +16,12 @@ from clickstream_platform.orchestration.watches import (
 watch = dg.define_asset_job(
     "watch",
     selection=dg.AssetSelection.checks(
-        ledger_check, event_time_freshness, completeness_check, quarantine_share
+        ledger_check,
+        event_time_freshness,
+        completeness_check,
+        quarantine_share,
+        new_domains_check,
+        canary_arrival,
     ),
     description="Look at what arrived: ledger, freshness by event time, completeness, quarantine.",
     executor_def=dg.in_process_executor,
@@ -34,6 +41,12 @@ schedules = [
         job=watch,
         cron_schedule="10 * * * *",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+    ),
+    dg.ScheduleDefinition(
+        name="canary",
+        job=canary_job,
+        cron_schedule="*/15 * * * *",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
     ),
     dg.ScheduleDefinition(
         name="daily_close",

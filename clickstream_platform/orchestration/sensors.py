@@ -1,21 +1,36 @@
 """Sensors: what has landed or was decided, what automation asks for, an alarm about quarantine."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from clickstream_platform.orchestration.jobs import ingest_tick
 from clickstream_platform.orchestration.processes import at_work
 from clickstream_platform.orchestration.resources import Platform
-from clickstream_platform.orchestration.watches import quarantine_evaluation
+from clickstream_platform.orchestration.watches import (
+    new_domains_evaluation,
+    quarantine_evaluation,
+)
+from clickstream_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from clickstream_platform.events import LandedFile
 
 WAITING = "clickstream/waiting"
 """Tag of a tick: digest of what waited when it was asked for."""
 
 MAX_COUNTED = 12
 """Attempts that are counted; later ones wait as long as the last of these."""
+
+PATIENCE_S = 4.0
+"""How long one look lasts while nothing waits: the daemon looks every five seconds at best."""
+
+GLANCE_S = 0.5
+"""Pause between the glances of a look."""
 
 FIRST_PAUSE = timedelta(seconds=10)
 """Pause after the first failed attempt at the same files; doubles with each."""
@@ -37,11 +52,7 @@ def landing(
     Each has a run key of its own, so that a failed run is asked for again, ever less often, and a
     daemon that dies in between asks for the same one.
     """
-    from clickstream_platform.events import Ledger, pending_files
-
-    settings = platform.settings()
-    files = pending_files(settings)
-    unfinished = Ledger(settings.state).in_state("landed", "loading")
+    files, unfinished = _waiting(platform.settings())
     if not files and not unfinished:
         return dg.SkipReason("Nothing waits.")
     if busy := at_work(context.instance):
@@ -63,6 +74,18 @@ def landing(
             )
     key = f"{digest}:{earlier[0].dagster_run.run_id if earlier else 'first'}"
     return dg.RunRequest(run_key=key, tags={WAITING: digest})
+
+
+def _waiting(settings: Settings) -> "tuple[list[LandedFile], list[dict[str, object]]]":
+    """Files that wait and batches that are unfinished, as soon as there are any."""
+    from clickstream_platform.events import Ledger, pending_files
+
+    ledger, patient_until = Ledger(settings.state), time.monotonic() + PATIENCE_S
+    while True:
+        files, unfinished = pending_files(settings), ledger.in_state("landed", "loading")
+        if files or unfinished or time.monotonic() >= patient_until:
+            return files, unfinished
+        time.sleep(GLANCE_S)
 
 
 def _digest(waiting: Sequence[str]) -> str:
@@ -115,6 +138,28 @@ def quarantine_alarm(context: dg.SensorEvaluationContext, platform: Platform) ->
     return dg.SensorResult(skip_reason=words, cursor=alarming)
 
 
+@dg.sensor(
+    name="new_domain_alarm",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails the check new_domains within minutes of the first report of a domain that "
+    "no page loaded from before and that belongs to no known vendor.",
+)
+def new_domain_alarm(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+    """Look at the reports; tell when what alarms has changed."""
+    evaluation = new_domains_evaluation(platform.lake(), platform.settings(), now=datetime.now(UTC))
+    alarming = str(evaluation.metadata["new_domains"].value)
+    if alarming != (context.cursor or "none"):
+        context.instance.report_runless_asset_event(evaluation)
+    words = (
+        "Pages load from known domains."
+        if evaluation.passed
+        else f"Pages load from {alarming}: approve it in tag_vendors.toml, or find the tag by "
+        "`clickstream tags lint`."
+    )
+    return dg.SensorResult(skip_reason=words, cursor=alarming)
+
+
 automation = dg.AutomationConditionSensorDefinition(
     "automation",
     target=dg.AssetSelection.all(),
@@ -124,5 +169,5 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Asks for tables that are behind the tables before them.",
 )
 
-sensors = [landing, decisions, quarantine_alarm, automation]
+sensors = [landing, decisions, quarantine_alarm, new_domain_alarm, automation]
 """All sensors."""

@@ -95,12 +95,15 @@ def table(  # noqa: PLR0913 - what there is to say of a table
 
 GROUPS = {
     "raw_events": "landing",
+    "person_consents": "consent",
+    "cookieless": "consent",
     "touchpoints": "attribution",
     "conversions": "attribution",
     "credits": "attribution",
     "scores": "segments",
     "syncs": "activation",
     "decisions": "identity",
+    "behaviour": "events",
 }
 """Group of a stage, where it has not the stage's name."""
 

@@ -1,17 +1,30 @@
 """Checks that look at what arrived: the ledger, freshness by event time, completeness, ages."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.settings import Settings
 
+if TYPE_CHECKING:
+    from clickstream_platform.lake import Lake
+
 LEDGER = "ledger"
 """Name of the check that every received record has exactly one fate."""
 
 QUARANTINE_SHARE = "quarantine_share"
 """Name of the check that few records wait."""
+
+CANARY_ARRIVAL = "canary_arrival"
+"""Name of the check that what is sent for a test arrives."""
+
+NEW_DOMAINS = "new_domains"
+"""Name of the check that pages load from no domain that nobody knows."""
+
+NEW_DOMAIN_ALARM = timedelta(days=7)
+"""How long a domain that was never reported before alarms, unless its vendor is approved."""
 
 RUNAWAY_WINDOW = timedelta(days=7)
 """Ends of sessions that the check of runaways looks at."""
@@ -182,6 +195,85 @@ def storage_period(platform: Platform) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
+    asset="events",
+    name=NEW_DOMAINS,
+    description="Browsers have reported no domain that was not reported before and belongs to no "
+    "known vendor.",
+)
+def new_domains_check(platform: Platform) -> dg.AssetCheckResult:
+    """Look at what browsers reported."""
+    found = new_domains_evaluation(platform.lake(), platform.settings(), now=datetime.now(UTC))
+    return dg.AssetCheckResult(
+        passed=found.passed, severity=found.severity, metadata=found.metadata
+    )
+
+
+def new_domains_evaluation(
+    lake: "Lake", settings: Settings, *, now: datetime
+) -> dg.AssetCheckEvaluation:
+    """Look at what browsers reported, for a run that is not a check's own."""
+    from clickstream_platform.collection.tags import blocked_sources, load_vendors, new_domains
+
+    vendors = load_vendors(settings.definitions)
+    seen = blocked_sources(lake.scan("events"))
+    found = new_domains(seen, vendors, now=now, alarm_for=NEW_DOMAIN_ALARM)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("events"),
+        check_name=NEW_DOMAINS,
+        passed=found.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "new_domains": ", ".join(found["domain"]) or "none",
+            "reported": dg.MetadataValue.json(
+                [
+                    {name: str(row[name]) for name in ("domain", "directives", "first_seen_at")}
+                    | {"reports": row["reports"]}
+                    for row in found.iter_rows(named=True)
+                ]
+            ),
+        },
+    )
+
+
+@dg.asset_check(
+    asset="events",
+    name=CANARY_ARRIVAL,
+    description="Every canary of the last day was taken by the collector and is among the events, "
+    "in time; one that was sent a moment ago may be on its way.",
+)
+def canary_arrival(platform: Platform) -> dg.AssetCheckResult:
+    """Look canaries up."""
+    found = canary_evaluation(platform.lake(), platform.settings(), now=datetime.now(UTC))
+    return dg.AssetCheckResult(passed=found.passed, metadata=found.metadata)
+
+
+def canary_evaluation(
+    lake: "Lake", settings: Settings, *, now: datetime
+) -> dg.AssetCheckEvaluation:
+    """Look canaries up, for a run that is not a check's own."""
+    from clickstream_platform.collection.probes import FAULTY
+    from clickstream_platform.connectors import CanaryLog
+    from clickstream_platform.quality import CANARY_WINDOW, canary_arrivals
+
+    canaries = CanaryLog(settings.state).sent(since=now - CANARY_WINDOW)
+    found = canary_arrivals(lake, settings, canaries, now=now)
+    states = {state: sum(it.state == state for it in found) for state in ("arrived", *FAULTY)}
+    slowest = max((it.took.total_seconds() for it in found if it.took), default=None)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("events"),
+        check_name=CANARY_ARRIVAL,
+        passed=not any(it.state in FAULTY for it in found),
+        metadata={
+            "sent": len(found),
+            **{str(state): number for state, number in states.items()},
+            "slowest_s": slowest if slowest is not None else "none",
+            "within_minutes": settings.canary.within_minutes,
+            "faulty": ", ".join(it.canary_id for it in found if it.state in FAULTY) or "none",
+        },
+    )
+
+
+@dg.asset_check(
     asset="runaway_sessions",
     name="runaways",
     description="No session of the last seven days ran away that is not flagged as a bot's.",
@@ -204,6 +296,8 @@ def runaways(platform: Platform) -> dg.AssetCheckResult:
 
 
 all_watches = [
+    canary_arrival,
+    new_domains_check,
     ledger_check,
     event_time_freshness,
     completeness_check,

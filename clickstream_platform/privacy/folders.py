@@ -76,8 +76,7 @@ def delete_databases(settings: Settings, needles: Needles) -> list[RewrittenFile
     """
     found = []
     for file in _files(settings.data):
-        with file.open("rb") as handle:
-            head = handle.read(DUCKDB_MAGIC_AT + len(DUCKDB_MAGIC))
+        head = _head(file, DUCKDB_MAGIC_AT + len(DUCKDB_MAGIC))
         if head[DUCKDB_MAGIC_AT:] == DUCKDB_MAGIC and _database_holds(file, needles):
             found.append(_deleted("databases", file))
             file.with_name(file.name + ".wal").unlink(missing_ok=True)
@@ -92,29 +91,40 @@ def redact_dagster(settings: Settings, needles: Needles) -> list[RewrittenFile]:
     """
     found = []
     for file in _files(settings.state / "dagster"):
-        with file.open("rb") as handle:
-            is_database = handle.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC
-        if is_database:
-            before = sha256_of(file)
-            if cells := _redact_sqlite(file, needles):
-                found.append(
-                    RewrittenFile(
-                        store="dagster",
-                        records=cells,
-                        sha256_before=before,
-                        sha256_after=sha256_of(file),
-                    )
-                )
-        elif not file.name.endswith(("-wal", "-shm")) and _may_hold(file, needles):
-            content = file.read_bytes()
-            clean = needles.redacted(content)
-            if clean != content:
-                found.append(_exchanged("dagster", file, clean, 1))
+        with suppress(FileNotFoundError):  # a run has ended meanwhile
+            if (redacted := _redact_stored(file, needles)) is not None:
+                found.append(redacted)
     return found
+
+
+def _redact_stored(file: Path, needles: Needles) -> RewrittenFile | None:
+    """Redact one file of the orchestrator; None if it does not hold the person."""
+    if file.name.endswith(("-wal", "-shm")):  # read with its database; comes and goes with readers
+        return None
+    if _head(file, len(SQLITE_MAGIC)) == SQLITE_MAGIC:
+        before = sha256_of(file)
+        if not (cells := _redact_sqlite(file, needles)):
+            return None
+        after = sha256_of(file)
+        return RewrittenFile(
+            store="dagster", records=cells, sha256_before=before, sha256_after=after
+        )
+    if not _may_hold(file, needles):
+        return None
+    content = file.read_bytes()
+    clean = needles.redacted(content)
+    return None if clean == content else _exchanged("dagster", file, clean, 1)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.is_file()) if folder.exists() else []
+
+
+def _head(file: Path, length: int) -> bytes:
+    """First bytes of a file; none of one that is gone since it was listed."""
+    with suppress(FileNotFoundError), file.open("rb") as handle:
+        return handle.read(length)
+    return b""
 
 
 def _may_hold(file: Path, needles: Needles) -> bool:

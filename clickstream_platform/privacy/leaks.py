@@ -130,6 +130,7 @@ def _found(frame: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def _mend_table(lake: Lake, table: str, settings: Settings) -> int:
+    lake.require_sound(table)
     before = {part: _found(frame, settings) for part, frame in _parts(lake, table)}
     changed = 0
     for day, found in before.items():

@@ -290,7 +290,8 @@ def _linked(columns: Sequence[str], tokens: Sequence[str]) -> str:
 
 
 def _persons(columns: Sequence[str], tokens: Sequence[str]) -> str:
-    person = next((name for name in ("person_key", "person_id") if name in columns), None)
+    order = ("person_key", "person_id", "visitor_id")
+    person = next((name for name in order if name in columns), None)
     return among(person, tokens) if person else "false"
 
 

@@ -57,6 +57,10 @@ CREATE TABLE reveals (
 _KEY_PREFIX = "vault-"
 _ROTATED_AT_ONCE = 20_000
 _UID_DIGITS = 32
+FINGERPRINT_LETTERS = 24
+"""Of 4 bits each, 96 in all: that two of a billion texts are alike has a chance of 6 in 10^12."""
+
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 _SPLIT = 3 + SURROGATE_DIGITS
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -142,6 +146,17 @@ class Vault:
         made = self._found_or_made(PREFIXES[namespace], identifiers) if identifiers else {}
         known |= {text: made.get(form) for text, form in zip(texts, forms, strict=True)}
         return _mapped(raw, known)
+
+    def fingerprints(self, texts: pl.Series) -> pl.Series:
+        """Keyed hashes in letters alone, for what must stay distinct and need not come back.
+
+        Nothing is stored, and equal texts have equal fingerprints for as long as the key lives.
+        """
+        if texts.is_empty():
+            return texts.cast(pl.String)
+        digests = Digester(self._keys.get("fingerprints")).digests(texts)
+        letters = [digest.hex()[:FINGERPRINT_LETTERS].translate(_LETTERS) for digest in digests]
+        return pl.Series(texts.name, [f"pf_{word}" for word in letters], dtype=pl.String)
 
     def find(self, namespace: Namespace, raw: str) -> str | None:
         """Pseudonym of one identifier, or None if it was never seen; makes none."""

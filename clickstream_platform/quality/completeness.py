@@ -1,13 +1,13 @@
 """Completeness: the share of events that carry what events of their kind should."""
 
-import tomllib
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from clickstream_platform.definitions import checked, own_or_shipped, read_toml
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.lake import Lake, polars_schema
 
@@ -21,6 +21,7 @@ class Expectation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     event_names: tuple[str, ...] = Field(description="Kinds of event; empty for every kind.")
+    except_names: tuple[str, ...] = Field((), description="Kinds that need not, where every.")
     any_of: tuple[str, ...] = Field(min_length=1, description="Columns of which one is enough.")
     share: float = Field(gt=0, le=1, description="Least share of events that carry it.")
     why: str = Field(description="What goes wrong without.")
@@ -51,21 +52,12 @@ def load_expectations(definitions: Path | None) -> list[Expectation]:
     Raises:
         DefinitionError: The file holds something that cannot be used.
     """
-    own = definitions / SHIPPED.name if definitions else None
-    file = own if own and own.exists() else SHIPPED
+    file = own_or_shipped(SHIPPED, definitions)
     columns = polars_schema("events")
     expectations: list[Expectation] = []
-    try:
-        entries = tomllib.loads(file.read_text()).get("expected", [])
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    for number, entry in enumerate(entries):
-        try:
-            found = Expectation.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = f"expected.{number}.{'.'.join(map(str, first['loc']))}"
-            raise DefinitionError(file, key, first["msg"], remedy="Mend it there.") from None
+    for number, entry in enumerate(read_toml(file).get("expected", [])):
+        under = f"expected.{number}"
+        found = checked(Expectation, entry, file, remedy="Mend it there.", under=under)
         if strange := set(found.any_of) - set(columns):
             key, reason = f"expected.{number}.any_of", f"events have no columns {sorted(strange)}"
             raise DefinitionError(file, key, reason, remedy="See docs/tables/events.md.")
@@ -107,7 +99,7 @@ def completeness(lake: Lake, expectations: list[Expectation], *, since: date) ->
 
 def _concerns(expectation: Expectation) -> pl.Expr:
     if not expectation.event_names:
-        return pl.lit(value=True) & pl.col("event_name").is_not_null()
+        return ~pl.col("event_name").is_in(expectation.except_names)
     return pl.col("event_name").is_in(expectation.event_names)
 
 

@@ -1,13 +1,13 @@
 """Storage periods: how long rows are kept, and which are older."""
 
-import tomllib
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from clickstream_platform.definitions import checked, own_or_shipped, read_toml
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.lake import Lake
 from clickstream_platform.tables.catalog import TABLES
@@ -39,25 +39,15 @@ def load_storage_periods(definitions: Path | None) -> dict[str, StoragePeriod]:
     Raises:
         DefinitionError: The file holds something that cannot be used.
     """
-    own = definitions / SHIPPED.name if definitions else None
-    file = own if own and own.exists() else SHIPPED
-    try:
-        entries = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+    file = own_or_shipped(SHIPPED, definitions)
     periods: dict[str, StoragePeriod] = {}
-    for table, entry in entries.items():
+    for table, entry in read_toml(file).items():
         if table not in TABLES or TABLES[table].date_column is None:
             dated = [name for name, stored in TABLES.items() if stored.date_column]
             raise DefinitionError(
                 file, table, "is not a table with dates", remedy=f"One of {', '.join(dated)}."
             )
-        try:
-            periods[table] = StoragePeriod.model_validate(entry)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = f"{table}.{'.'.join(map(str, first['loc']))}"
-            raise DefinitionError(file, key, first["msg"], remedy="Mend it there.") from None
+        periods[table] = checked(StoragePeriod, entry, file, remedy="Mend it there.", under=table)
     return periods
 
 

@@ -14,7 +14,7 @@ ALLOWED_AGE = timedelta(hours=26)
 
 
 class Watermark(NamedTuple):
-    """The newest event of one source."""
+    """The newest event of one source; canaries do not make a silent source look alive."""
 
     source: str
     newest_at: datetime
@@ -43,7 +43,7 @@ def watermarks(lake: Lake, settings: Settings, *, now: datetime) -> list[Waterma
     adapters = load_adapters(settings.definitions)
     newest = (
         lake.scan("events")
-        .filter(pl.col("occurred_at") <= now)
+        .filter(pl.col("occurred_at") <= now, ~pl.col("is_synthetic"))
         .group_by("source")
         .agg(newest_at=pl.col("occurred_at").max())
         .sort("source")

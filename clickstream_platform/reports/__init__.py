@@ -1,5 +1,6 @@
 """Pictures: the report page, and small images for the orchestrator."""
 
+from clickstream_platform.reports.bot_matches import bot_matches
 from clickstream_platform.reports.figures import consent_rates
 from clickstream_platform.reports.images import (
     channels_png,
@@ -15,6 +16,7 @@ from clickstream_platform.reports.page import REPORT, write_report
 
 __all__ = [
     "REPORT",
+    "bot_matches",
     "channels_png",
     "clusters_png",
     "consent_rates",

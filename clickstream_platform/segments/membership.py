@@ -22,7 +22,8 @@ def refresh_segments(lake: Lake, settings: Settings, *, now: datetime) -> Refres
     """Evaluate every segment and note who entered and who left, in `segment_members`.
 
     The catalogue `segments` follows in a second commit, made from the first alone: a crash
-    between the two is mended by the next evaluation. Evaluating the same data twice at one
+    between the two is mended by the next evaluation. Both note the versions that were evaluated,
+    so that whoever changes one meanwhile is not overlooked. Evaluating the same data twice at one
     moment writes nothing. A clock that went back counts as standing still.
 
     Args:
@@ -34,16 +35,19 @@ def refresh_segments(lake: Lake, settings: Settings, *, now: datetime) -> Refres
     today = now.astimezone(settings.zone).date()
     segments = load_segments(settings.definitions)
     living = [segment for segment in segments.values() if not segment.is_expired(today)]
-    versions = {table: max(lake.version(table), 0) for table in UPSTREAM}
+    versions = lake.versions(*UPSTREAM, "consents")
     inside = _inside(lake, settings, living, now)
 
+    lake.require_sound("segment_members")
     before = lake.scan("segment_members").collect().sort(ORDER)
     after = update_members(before, inside, now=now)
     if not after.equals(before):
         lake.overwrite("segment_members", after, consumed=versions)
+    lake.note("segment_members", versions)
     catalogue = describe_segments(segments.values(), after, now=now, today=today)
     if not catalogue.equals(lake.scan("segments").collect().sort("segment")):
         lake.overwrite("segments", catalogue)
+    lake.note("segments", versions | lake.versions("segment_members"))
     changed = {name: int(catalogue[name].sum()) for name in ("joined", "departed", "members")}
     return Refreshed(
         table="segment_members",

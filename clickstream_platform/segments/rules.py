@@ -1,15 +1,14 @@
 """Rules of segments: small trees of conditions, read from TOML, with a text in plain words."""
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import checked, read_toml
 from clickstream_platform.lake import polars_schema
 
 SHIPPED = Path(__file__).parent / "definitions"
@@ -236,19 +235,11 @@ def load_segments(definitions: Path | None = None) -> Mapping[str, Segment]:
 
 
 def _read(file: Path) -> Segment:
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-        head = {key: content.pop(key) for key in HEAD if key in content}
-        return Segment.model_validate({"name": file.stem} | head | {"rule": content})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part != "rule") or "rule"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise DefinitionError(
-            file, key, reason, remedy=f"See the segments in {SHIPPED} for the form."
-        ) from None
+    content = read_toml(file)
+    head = {key: content.pop(key) for key in HEAD if key in content}
+    whole = {"name": file.stem} | head | {"rule": content}
+    remedy = f"See the segments in {SHIPPED} for the form."
+    return checked(Segment, whole, file, remedy=remedy, hidden="rule", whole="rule")
 
 
 def describe(segment: Segment) -> str:

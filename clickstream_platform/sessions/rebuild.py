@@ -12,6 +12,7 @@ from ibis.backends.duckdb import Backend
 from clickstream_platform.lake import DataFile, Lake, view, write_parquet
 from clickstream_platform.sessions.making import COLUMNS, MADE, NO_RESTARTS, make_sessions
 from clickstream_platform.sessions.policy import EPOCH, RESOLUTION, SessionPolicy
+from clickstream_platform.sessions.sources import view_events
 from clickstream_platform.sessions.summary import SessionDefinitions
 
 CHUNK_ROWS = 2_000_000
@@ -81,7 +82,7 @@ def make_stretches(
     backend.raw_sql(NO_RESTARTS)
     for number, stretch in enumerate(stretches):
         files = lake.files("events", dates=stretch)
-        view(backend, lake, "events", files=files, name="stretch_events")
+        view_events(backend, lake, rules["policy"], files=files, name="stretch_events")
         carried = f"UNION ALL SELECT {columns} FROM carried_events" if number else ""  # noqa: S608 - names of our own
         backend.raw_sql(
             f"CREATE OR REPLACE TEMP VIEW source_events AS SELECT {columns} FROM stretch_events "  # noqa: S608 - names of our own

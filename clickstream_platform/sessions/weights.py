@@ -1,19 +1,16 @@
 """Engagement weights: how many points an event earns, by its name."""
 
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError
+from pydantic import Field, NonNegativeFloat
 
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 
 SHIPPED = Path(__file__).with_name("engagement_weights.toml")
 
 
-class EngagementWeights(BaseModel):
+class EngagementWeights(Definition):
     """Points of one event, by event name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     otherwise: float = Field(ge=0)
     weights: dict[str, NonNegativeFloat]
@@ -29,18 +26,8 @@ def load_engagement_weights(definitions: Path | None = None) -> EngagementWeight
     Args:
         definitions: The user's folder of definitions, or None for the shipped file.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    own = definitions / SHIPPED.name if definitions else SHIPPED
-    file = own if own.exists() else SHIPPED
-    try:
-        return EngagementWeights.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except tomllib.TOMLDecodeError as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise DefinitionError(
-            file, key, first["msg"], remedy="Keys are `otherwise` and the table `weights`."
-        ) from None
+    file = own_or_shipped(SHIPPED, definitions)
+    remedy = "Keys are `otherwise` and the table `weights`."
+    return read_definition(EngagementWeights, file, remedy=remedy)

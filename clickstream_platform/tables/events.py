@@ -103,6 +103,12 @@ class Events(pa.DataFrameModel):
     )
     is_bot: bool = pa.Field(description="Flagged as not a person; never deleted for it.")
     bot_reason: str = pa.Field(nullable=True, description="Rule that flagged it.")
+    bot_score: int = pa.Field(
+        ge=0, le=100, description="Points of the enforced bot rules that match."
+    )
+    bot_signals: str = pa.Field(
+        nullable=True, description="Every bot rule that matches, also in shadow, by comma."
+    )
     # What was done.
     engaged_time_ms: int = pa.Field(
         nullable=True, ge=0, description="Time in the foreground that the event reports, ms."

@@ -24,17 +24,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import polars as pl
 
 from clickstream_platform.collection import lines, policy
-from clickstream_platform.collection.arrivals import Arrival, Record
+from clickstream_platform.collection.bots import BotRanges, BotScoring, load_bot_rules
 from clickstream_platform.collection.protocols import parsing
-from clickstream_platform.events.agents import bot_reason
 from clickstream_platform.services.collector import Collector, EventLog, serve, write_keys
 from clickstream_platform.settings import CollectorSettings, Settings, load_settings
 
@@ -107,19 +104,6 @@ def bodies(key: str, size: int) -> Iterator[str]:
         yield json.dumps({"key": key, "sent_at": now_ms, "events": events}, separators=(",", ":"))
 
 
-@lru_cache(maxsize=10_000)
-def reason_of(agent: str) -> str | None:
-    """Why a user agent is none of a person's browser."""
-    reason: str | None = pl.select(bot_reason(pl.lit(agent))).item()
-    return reason
-
-
-def score_bots(record: Record, _: Arrival) -> None:
-    """The bot score at the door, as an enrichment: once for each user agent."""
-    if (reason := reason_of(str(record.get("user_agent", "")))) is not None:
-        record["bot_reason"] = reason
-
-
 def without_rules() -> None:
     """Take out of this process what judges events; they are still decoded, logged and synced."""
     for module, name, instead in (
@@ -137,7 +121,7 @@ def serve_forever(data: Path, variant: str) -> None:
         rate_per_key="1000000000/minute", rate_per_address="1000000000/minute"
     )
     log = EventLog(settings.landing, seal_after_s=3600, seal_bytes=10**10, pending_bytes=10**8)
-    enrichments = [score_bots]
+    enrichments = [BotScoring(load_bot_rules(), BotRanges())]
     if variant == "bare":
         without_rules()
         enrichments = []

@@ -25,7 +25,7 @@ from clickstream_platform_tests.orchestration.served import Served, prepare, ser
 EVENTS = 10_000
 TARGETS = {"default": 20, "fork": 10}
 """Most seconds of wall time, by launcher."""
-LOOKS = 20
+LOOKS = 3
 
 
 def batch(folder: Path, number: int) -> bytes:

@@ -4,6 +4,9 @@ Events are read once, with the columns that matter; tables are Parquet files; th
 increment, no transaction, no partition, no contract. It is straightforward, not careless: no loop
 over rows but the one that cuts at 24 hours, vectors and groups everywhere else. Channels are named
 by three rules that suffice for the links of the history, not by the platform's sixty.
+
+It joins and sorts by ids as they come, as one would who has events and nothing else; or, where it
+is asked to, by the integer keys that the platform made of them at ingestion.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,19 +25,28 @@ CAMPAIGN = ["campaign_source", "campaign_medium", "campaign_name", "click_id_typ
 FROM_FIRST = ["person_id", "visitor_id", "source", "referrer_host", "device_type", "browser_name",
               "os_name", "country", *CAMPAIGN]  # fmt: skip
 FROM_LAST = ["consent_analytics", "consent_marketing", "consent_personalization"]
-READ = ["event_id", "event_key", "event_name", "occurred_us", "received_at", "visitor_id",
-        "visitor_key", "user_id", "user_key", "page_host", "page_path", "engaged_time_ms",
-        "order_id", "revenue", "is_bot", "is_synthetic", "source", "referrer_host", "device_type",
-        "browser_name", "os_name", "country", *CAMPAIGN, *FROM_LAST]  # fmt: skip
+KEYS = {"event_key": "event_id", "visitor_key": "visitor_id", "user_key": "user_id"}
+"""What stands for what, where integer keys are not given."""
+READ = ["event_id", "event_name", "occurred_us", "received_at", "visitor_id", "user_id",
+        "page_host", "page_path", "engaged_time_ms", "order_id", "revenue", "is_bot",
+        "is_synthetic", "source", "referrer_host", "device_type", "browser_name", "os_name",
+        "country", *CAMPAIGN, *FROM_LAST]  # fmt: skip
 
 Frame = Any
 """A frame of pandas, which ships no types."""
 
 
-def make_spine(files: Iterable[str], folder: Path, weights: Mapping[str, float]) -> Figures:
+def make_spine(
+    files: Iterable[str], folder: Path, weights: Mapping[str, float], *, with_keys: bool = False
+) -> Figures:
     """Make every table from the files of `events`, as Parquet files below a folder."""
-    events = pd.concat([pd.read_parquet(file, columns=READ) for file in files], ignore_index=True)
+    columns = [*READ, *KEYS] if with_keys else READ
+    events = pd.concat(
+        [pd.read_parquet(file, columns=columns) for file in files], ignore_index=True
+    )
     events = events[~events["is_synthetic"]]
+    if not with_keys:
+        events = events.assign(**{key: events[name] for key, name in KEYS.items()})
     people = identity_map(events)
     write(people, folder, "identity_map")
     events = in_time(events, people)
@@ -78,9 +90,8 @@ def in_time(events: Frame, people: Frame) -> Frame:
     """Events with their person, each person's in order of time."""
     alone = people[~people["is_shared"]].set_index("visitor_key")
     linked = events["visitor_key"].map(alone["user_key"])
-    events["person_key"] = (
-        events["user_key"].fillna(linked).fillna(events["visitor_key"]).astype("int64")
-    )
+    person = events["user_key"].fillna(linked).fillna(events["visitor_key"])
+    events["person_key"] = person.astype(events["event_key"].dtype)
     linked = events["visitor_key"].map(alone["user_id"])
     events["person_id"] = events["user_id"].fillna(linked).fillna(events["visitor_id"])
     order = ["person_key", "occurred_us", "event_key"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from clickstream_platform.events import Ledger, ingest_files, ingest_landing, refresh_events
-from clickstream_platform.events.landing import LandedFile
+from clickstream_platform.events.landed import LandedFile
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 

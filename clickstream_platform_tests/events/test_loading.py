@@ -1,6 +1,7 @@
 """Loading: worked by hand, every rule, repetition in any order, lateness, replay, conservation."""
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -271,6 +272,31 @@ def test_ids_that_minimisation_made_equal_are_still_two_events(settings: Setting
     repairs = dict(zip(rows["event_id"].str.slice(0, 2), rows["repairs"], strict=True))
     assert repairs == {"d_": "event_id:derive", "or": None}
     assert not rows["event_id"].str.contains("@").any()
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")], ids=["compact", "spaced"])
+def test_orders_whose_ids_hold_an_address_stay_distinct(
+    settings: Settings, separators: tuple[str, str]
+) -> None:
+    ids = [
+        "ann@example.com-17",
+        "bob@example.com-17",
+        "ann@example.com-17",
+        "A-17",
+        "+49 170 5550100",
+    ]
+    purchases = [event(n, event_name="purchase", order_id=order) for n, order in enumerate(ids)]
+    lines = [json.dumps(purchase, separators=separators) for purchase in purchases]
+    orders = load(settings, lines)["order_id"].to_list()
+    # Ann's order came twice, and counts once; nobody else's counts as hers.
+    assert orders[0] == orders[2]
+    assert len(set(orders)) == 4
+    assert orders[3] == "A-17"
+    assert all(re.fullmatch(r"pf_[a-p]{24}", orders[n]) for n in (0, 1, 4))
+    again = load(settings, [event(9, event_name="purchase", order_id=ids[0])])
+    assert again.row(by_predicate=pl.col("event_id") == "e9", named=True)["order_id"] == orders[0]
+    held = Lake(settings.lake_folder).scan("raw_events").collect().write_ndjson()
+    assert not re.search(r"ann@|bob@|5550100|\[email\]", held)
 
 
 def test_resent_event_is_a_duplicate_without_conflict(settings: Settings) -> None:

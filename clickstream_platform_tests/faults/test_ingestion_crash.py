@@ -41,6 +41,12 @@ KILLED_AT = {
     "before the fates are counted": ("Ledger.count", "", "before"),
 }
 
+BEATEN_AT = {
+    "between the note of what is beaten and its end": ("Lake.append", "duplicate_events", "after"),
+    "between the end of what is beaten and its winner": ("Lake.delete", "events", "after"),
+    "between the winner and the ledger": ("Lake.append", "events", "after"),
+}
+
 WORKER = """
 import os, signal, sys
 from pathlib import Path
@@ -85,14 +91,18 @@ def contents(settings: Settings) -> dict[str, pl.DataFrame]:
     }
 
 
-@pytest.mark.parametrize("point", KILLED_AT)
-def test_killed_ingestion_is_taken_up_again(settings: Settings, point: str) -> None:
-    path = drop(settings, "a.ndjson.gz", records())
+def kill(settings: Settings, path: Path, point: tuple[str, str, str]) -> None:
+    """Take a dropped file and load its events, in a process that dies at a point."""
     killed = subprocess.run(  # noqa: S603 - our own interpreter and script
-        [sys.executable, "-c", WORKER, str(settings.data), str(path), *KILLED_AT[point]],
+        [sys.executable, "-c", WORKER, str(settings.data), str(path), *point],
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("point", KILLED_AT)
+def test_killed_ingestion_is_taken_up_again(settings: Settings, point: str) -> None:
+    kill(settings, drop(settings, "a.ndjson.gz", records()), KILLED_AT[point])
     wait_until_settled(settings)
     # What the sensor would ask for: pending files, then whatever has landed.
     ingest_landing(settings, now=NOW)
@@ -113,6 +123,22 @@ def test_killed_ingestion_is_taken_up_again(settings: Settings, point: str) -> N
     refresh_events(settings, full=True)
     for name, frame in contents(settings).items():
         assert frame.equals(tables[name]), name
+
+
+@pytest.mark.parametrize("point", BEATEN_AT)
+def test_event_that_is_beaten_is_noted_once(settings: Settings, point: str) -> None:
+    # Two stored events, e1 and e2; then the same two again, which the collector had got earlier,
+    # and one that is new. received 2 + 3 = loaded 3 + duplicate 2.
+    take(settings, drop(settings, "later.ndjson", [event(1), event(2)]))
+    earlier = [event(n, received_at=(NOW - 2 * HOUR).isoformat()) for n in (1, 2, 3)]
+    kill(settings, drop(settings, "earlier.ndjson", earlier), BEATEN_AT[point])
+    refresh_events(settings)
+    Ledger(settings.state).require_balance()
+    tables = contents(settings)
+    assert tables["events"]["event_id"].sort().to_list() == ["e1", "e2", "e3"]
+    assert tables["events"]["batch_id"].n_unique() == 1
+    assert tables["duplicate_events"]["event_id"].sort().to_list() == ["e1", "e2"]
+    assert (fates(settings)["loaded"], fates(settings)["duplicate"]) == (3, 2)
 
 
 def test_file_that_is_being_written_is_not_taken(settings: Settings) -> None:

@@ -25,6 +25,9 @@ NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 DERIVED = (
     "identity_map",
     "consents",
+    "person_consents",
+    "bot_behaviour",
+    "cookieless_counts",
     "sessions",
     "touchpoints",
     "conversions",
@@ -36,7 +39,7 @@ TOGETHER = {
     "sessions": ("sessions", "session_events", "sessionless_events", "runaway_sessions"),
 }
 FIRST: dict[str, set[str | None]] = {
-    name: {None} for table in ("identity_map", "consents") for name in TOGETHER[table]
+    name: {None} for table in DERIVED[:4] for name in TOGETHER.get(table, (table,))
 }
 """What is asked for when events have news: one run writes all tables of a stage."""
 
@@ -54,9 +57,15 @@ class World:
         self.lake.append("events", events_frame([{"event_id": f"e{number}"}]))
         self.tell("events", hour_key(at))
 
-    def refresh(self, table: str, *, at: datetime = NOW) -> None:
-        """A table takes in what is before it, and Dagster is told."""
-        taken = {name: self.lake.version(name) for name in parents()[table]}
+    def seen(self, table: str) -> dict[str, int]:
+        """Versions of the tables before a table, as a run that begins now sees them."""
+        return {name: self.lake.version(name) for name in parents()[table]}
+
+    def refresh(
+        self, table: str, *, at: datetime = NOW, taken: dict[str, int] | None = None
+    ) -> None:
+        """A table takes in what is before it, now unless given, and Dagster is told."""
+        taken = self.seen(table) if taken is None else taken
         for name in TOGETHER.get(table, (table,)):
             rows = pl.DataFrame(schema=polars_schema(name))
             if name == "sessions":
@@ -117,12 +126,12 @@ def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
 def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
     assert world.asked() == FIRST
-    for table in DERIVED[:2]:
+    for table in DERIVED[:4]:
         world.refresh(table)
     today: set[str | None] = {day_key(NOW.date())}
-    dated = (*TOGETHER["sessions"], *DERIVED[3:])
+    dated = (*TOGETHER["sessions"], *DERIVED[4:])
     assert world.asked() == dict.fromkeys(dated, today)
-    for table in DERIVED[2:]:
+    for table in DERIVED[4:]:
         world.refresh(table)
     # The rest has no dates: one run asks for all of it, in order.
     last = ("engagement_scores", "segment_members", "segments", "crm_syncs")
@@ -165,6 +174,33 @@ def test_update_in_the_moment_of_a_completion_is_not_lost(world: World) -> None:
     assert world.asked() == FIRST
 
 
+@pytest.mark.parametrize("table", ["segment_members", "segments"])
+def test_update_in_the_moment_of_an_evaluation_is_not_lost(world: World, table: str) -> None:
+    # Sessions came while the segments were evaluated: the evaluation is the last thing that
+    # Dagster is told, and has not seen them.
+    seen = world.seen(table)
+    for before in (*DERIVED[2:], "engagement_scores"):
+        world.refresh(before)
+    for last in ("segment_members", "segments", "crm_syncs"):
+        world.refresh(last, taken=seen if last == table else None)
+    assert world.asked().keys() >= {table}
+    for last in ("segment_members", "segments", "crm_syncs"):
+        world.refresh(last)
+    assert world.asked() == {}
+
+
+def test_members_that_change_while_the_crm_is_told_are_not_lost(world: World) -> None:
+    seen = world.seen("crm_syncs")
+    rows = pl.DataFrame([{**dict.fromkeys(polars_schema("segment_members")), "segment": "buyers"}])
+    rows = rows.cast(dict(polars_schema("segment_members")))  # type: ignore[arg-type]  # types by column
+    world.lake.append("segment_members", rows)
+    world.tell("segment_members", None)
+    world.refresh("crm_syncs", taken=seen)
+    assert "crm_syncs" in world.asked()
+    world.refresh("crm_syncs")
+    assert world.asked() == {}
+
+
 def test_nothing_is_asked_for_while_a_tick_is_at_work(world: World) -> None:
     world.arrive()
     run = world.instance.create_run_for_job(
@@ -188,6 +224,7 @@ def test_old_partitions_are_asked_for_within_the_window(
 ) -> None:
     world.arrive(at=NOW - age)
     world.refresh("identity_map")
+    world.refresh("bot_behaviour")
     asked = world.asked().get("sessions", set())
     assert asked == ({day_key((NOW - age).date())} if is_asked else set())
 

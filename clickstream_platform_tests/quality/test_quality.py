@@ -192,3 +192,15 @@ def test_nothing_arrived_yet_is_nothing_to_say(lake: Lake, settings: Settings) -
     periods = {"events": StoragePeriod(days=1, why="-")}
     assert watermarks(lake, settings, now=NOON) == []
     assert overdue(lake, periods, now=NOON) == []
+
+
+def test_reports_of_browsers_need_nobody(lake: Lake) -> None:
+    nobody: dict[str, object] = {"visitor_id": None, "visitor_key": None, "user_id": None}
+    put(lake, nobody | {"event_name": "csp_violation", "source": "csp_reports"})
+    assert completeness(lake, load_expectations(None), since=NOON.date()) == []
+
+
+def test_canaries_do_not_make_a_silent_source_look_alive(lake: Lake, settings: Settings) -> None:
+    put(lake, {"occurred_at": NOON - 3 * DAY}, {"is_synthetic": True})
+    (mark,) = watermarks(lake, settings, now=NOON)
+    assert (mark.age, mark.is_late) == (3 * DAY, True)

@@ -120,6 +120,17 @@ def test_sections_without_figures_say_so(shop: Lake, settings: Settings) -> None
         assert words in text
 
 
+def test_bot_rules_are_shown_beside_what_they_match(shop: Lake, settings: Settings) -> None:
+    assert "No event of this period matches a rule" in text_of(
+        write_report(shop, settings, now=NOW)
+    )
+    known: dict[str, object] = {"visitor_id": "robot", "bot_signals": "headless_hint,<b>"}
+    shop.append("events", events_frame([known | {"event_id": "robot"}]))
+    page = write_report(shop, settings, now=NOW)
+    assert "headless_hint automation enforce 1 1 1" in text_of(page)
+    assert "<b>" not in page.read_text()
+
+
 def test_page_is_replaced_whole(shop: Lake, settings: Settings) -> None:
     first = write_report(shop, settings, now=NOW)
     write_report(shop, settings, now=NOW)

@@ -10,8 +10,10 @@ from typing import Any
 
 import httpx
 
+from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import Kind, NewKey
 from clickstream_platform.services.collector import Collector, EventLog, write_keys
+from clickstream_platform.services.collector.serve import bot_scoring
 from clickstream_platform.settings import CollectorSettings, Settings
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -25,6 +27,9 @@ class Door:
     settings: Settings
     options: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = NOW
+    enrichments: tuple[Enrichment, ...] = ()
+    scores_bots: bool = False
+    """Off, for all that is sent here comes from a library that fetches pages."""
 
     def key(
         self,
@@ -57,8 +62,13 @@ class Door:
             section,
             log,
             write_keys(self.settings),
+            enrichments=self._enrichments(),
             clock_ns=lambda: int(self.now.timestamp() * 1_000_000) * 1000,
         )
+
+    def _enrichments(self) -> list[Enrichment]:
+        scoring = [bot_scoring(self.settings)] if self.scores_bots else []
+        return [*scoring, *self.enrichments]
 
     def send(self, *requests: httpx.Request) -> list[httpx.Response]:
         """Send requests to a fresh collector one after another, and let it seal what it took."""

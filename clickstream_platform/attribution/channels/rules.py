@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import polars as pl
 from pydantic import Field, field_validator
 
 from clickstream_platform.attribution.channels.words import BRAND, SITE, fold, part_of
-from clickstream_platform.attribution.definitions import (
-    SHIPPED,
-    Definition,
-    own_or_shipped,
-    read,
-)
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
+
+SHIPPED = Path(__file__).parents[1]
+"""Folder of the definitions that come with the platform."""
 
 DIRECT = "Direct"
 """Channel of sessions without source and campaign, by the shipped rules."""
@@ -27,6 +25,7 @@ _HAS_NO_TWIN = re.compile(r"\(\?(?!:)|\\[1-9kKgGXRZ]|[*+?}]\+")
 FieldName: TypeAlias = Literal[
     "source", "medium", "campaign", "click_id_type", "referrer_host", "source_category"
 ]
+Kind = TypeVar("Kind", bound=Definition)
 Condition: TypeAlias = bool | str | tuple[str, ...]
 
 
@@ -115,19 +114,19 @@ def load_channel_rules(definitions: Path | None = None) -> ChannelRules:
     A file that cannot be used is a `DefinitionError`.
     """
     own = definitions if definitions is not None else SHIPPED
-    group = read(_ChannelFile, own_or_shipped("channels.toml", definitions))
+    group = _read(_ChannelFile, own_or_shipped(SHIPPED / "channels.toml", definitions))
     categories = dict(_seed_categories())
     brands: dict[str, str] = {}
     not_sources: set[str] = set()
     click_ids: dict[str, ClickId] = {}
     for folder in dict.fromkeys([SHIPPED, own]):
         if (file := folder / "sources.toml").exists():
-            sources = read(_SourceFile, file)
+            sources = _read(_SourceFile, file)
             categories |= _by_name(sources.category)
             brands |= _by_name(sources.brand)
             not_sources |= set(map(fold, sources.not_sources))
         if (file := folder / "click_ids.toml").exists():
-            click_ids |= read(_ClickIdFile, file, table="click_id").click_id
+            click_ids |= _read(_ClickIdFile, file, table="click_id").click_id
     return ChannelRules(
         rules=group.rule,
         otherwise=group.otherwise,
@@ -136,6 +135,11 @@ def load_channel_rules(definitions: Path | None = None) -> ChannelRules:
         brands=brands,
         not_sources=tuple(sorted(not_sources)),
     )
+
+
+def _read(kind: type[Kind], file: Path, *, table: str | None = None) -> Kind:
+    remedy = f"See {SHIPPED / file.name} for the form."
+    return read_definition(kind, file, remedy=remedy, table=table)
 
 
 @lru_cache(maxsize=1)

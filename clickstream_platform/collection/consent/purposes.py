@@ -1,12 +1,11 @@
 """What each processing needs in each regime, as data; and what some signals therefore allow."""
 
-import tomllib
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clickstream_platform.collection.consent.consent_mode import SIGNALS
 from clickstream_platform.collection.consent.gpp import OPTED_OUT, GppString, UsSection, layouts
@@ -20,7 +19,7 @@ from clickstream_platform.collection.consent.tcf import (
     decide_vendor,
     tcf_faults,
 )
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import own_or_shipped, read_definition
 
 SHIPPED = Path(__file__).with_name("purposes.toml")
 
@@ -29,6 +28,9 @@ UNKNOWN = "unknown"
 
 COLUMNS = ("consent_analytics", "consent_marketing", "consent_personalization")
 """Consents of an event."""
+
+CHOICES = (*COLUMNS, "consent_attribution")
+"""Consents that are recorded of a choice, and asked at use."""
 
 
 class _Part(BaseModel):
@@ -76,10 +78,19 @@ class Processing(_Part):
     is_exempt: bool = Field(False, description="No choice is offered.")  # noqa: FBT003
 
 
+class Cookieless(_Part):
+    """What is counted without identifiers of events that may not be measured."""
+
+    regimes: frozenset[str] = frozenset()
+    """Where it is; a country that no regime names is counted if all of them are here."""
+    least: int = Field(10, ge=2, description="People that a count must be of; fewer are folded.")
+
+
 class Policy(_Part):
     """The whole table."""
 
     tcf: TcfPolicy
+    cookieless: Cookieless = Cookieless()
     regimes: dict[str, Regime]
     processing: tuple[Processing, ...]
     columns: dict[str, str]
@@ -90,11 +101,14 @@ class Policy(_Part):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             message = f"processing {twice} is there twice"
             raise ValueError(message)
-        if set(self.columns) != set(COLUMNS) or set(self.columns.values()) - set(names):
-            message = f"columns must name a processing for each of {', '.join(COLUMNS)}"
+        if set(self.columns) != set(CHOICES) or set(self.columns.values()) - set(names):
+            message = f"columns must name a processing for each of {', '.join(CHOICES)}"
             raise ValueError(message)
         if not self.regimes:
             message = "at least one regime is needed: unknown countries get the strictest"
+            raise ValueError(message)
+        if strange := sorted(self.cookieless.regimes - set(self.regimes)):
+            message = f"cookieless: {strange} is no regime"
             raise ValueError(message)
         known = {layout.name for found in layouts().values() for layout in found.values()}
         for each in self.processing:
@@ -135,22 +149,10 @@ class Verdict(NamedTuple):
 def load_policy(definitions: Path | None = None) -> Policy:
     """Read the table: the user's own `purposes.toml`, else the shipped one.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    own = definitions / SHIPPED.name if definitions else None
-    file = own if own and own.exists() else SHIPPED
-    try:
-        return Policy.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "purposes"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise DefinitionError(
-            file, key, reason, remedy="See docs/guide/consent.md for what the file says."
-        ) from None
+    file = own_or_shipped(SHIPPED, definitions)
+    return read_definition(Policy, file, remedy="See docs/guide/consent.md for what the file says.")
 
 
 def what_is_allowed(
@@ -178,13 +180,13 @@ def what_is_allowed(
 def consents_of(
     signals: ConsentSignals, regime: str, *, policy: Policy, now: datetime
 ) -> dict[str, bool | None]:
-    """Consents of an event by column; null where no signal speaks and the event says nothing."""
+    """Consents of `CHOICES`; null where no signal speaks and the event says nothing."""
     if signals.is_silent:
-        return dict.fromkeys(COLUMNS)
+        return dict.fromkeys(CHOICES)
     voices = _Voices(signals, policy, now, None)
     by_name = {each.name: each for each in policy.processing}
     found: dict[str, bool | None] = {}
-    for column in COLUMNS:
+    for column in CHOICES:
         processing = by_name[policy.columns[column]]
         verdict = _verdict(processing, regime, policy, voices)
         found[column] = verdict.is_allowed if voices.on(processing) else None

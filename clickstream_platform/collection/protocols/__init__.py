@@ -3,6 +3,7 @@
 from clickstream_platform.collection.arrivals import Answer, Protocol
 from clickstream_platform.collection.protocols import (
     compact,
+    csp,
     measurement,
     otlp,
     pixels,
@@ -13,6 +14,7 @@ from clickstream_platform.collection.protocols import (
 
 ROUTES: dict[str, Protocol] = {
     **dict.fromkeys(compact.PATHS, compact.COMPACT),
+    **dict.fromkeys(csp.PATHS, csp.CSP),
     **dict.fromkeys(pixels.PATHS, pixels.PIXEL),
     **dict.fromkeys(snowplow.POST_PATHS, snowplow.SNOWPLOW),
     **dict.fromkeys(snowplow.PIXEL_PATHS, snowplow.SNOWPLOW_PIXEL),

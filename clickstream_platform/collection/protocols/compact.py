@@ -50,6 +50,7 @@ _FIELDS: dict[str, tuple[str, frozenset[type]]] = {
     "revenue": ("revenue", frozenset({int, float})),
     "consent": ("consent", frozenset({dict})),
     "properties": ("properties", frozenset({dict})),
+    "is_synthetic": ("is_synthetic", frozenset({bool})),
 }
 """What each field is called in a record, and what its value may be."""
 

@@ -9,7 +9,13 @@ from clickstream_platform.orchestration.assets.attribution import (
     conversions,
     touchpoints,
 )
-from clickstream_platform.orchestration.assets.consent import consent_checks, consents
+from clickstream_platform.orchestration.assets.bots import bot_behaviour, bot_checks
+from clickstream_platform.orchestration.assets.consent import (
+    consent_checks,
+    consents,
+    cookieless_counts,
+    person_consents,
+)
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
     event_checks,
@@ -37,6 +43,9 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     identity_decisions,
     identity_map,
     consents,
+    person_consents,
+    cookieless_counts,
+    bot_behaviour,
     sessions,
     touchpoints,
     conversions,
@@ -53,6 +62,7 @@ all_contract_checks = [
     *event_checks,
     *identity_checks,
     *consent_checks,
+    *bot_checks,
     *session_checks,
     *attribution_checks,
     *segment_checks,

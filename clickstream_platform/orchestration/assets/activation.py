@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from clickstream_platform.orchestration.checks import contract_check
-from clickstream_platform.orchestration.conditions import when_told
+from clickstream_platform.orchestration.conditions import when_behind
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import SYNCS
 from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, materialize, table
@@ -20,7 +20,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
             owner="crm",
             kinds={"hubspot"},
             deps=["segment_members", "engagement_scores", "consents"],
-            condition=when_told(),
+            condition=when_behind(),
             fresh_within=timedelta(hours=26),
         )
     ],

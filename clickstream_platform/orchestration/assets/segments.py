@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from clickstream_platform.orchestration.checks import contract_check
-from clickstream_platform.orchestration.conditions import when_behind, when_told
+from clickstream_platform.orchestration.conditions import when_behind
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import SCORES, SEGMENTS
 from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, materialize, table
@@ -19,7 +19,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
             stage=SCORES,
             owner="growth",
             kinds={"duckdb"},
-            deps=["sessions"],
+            deps=["sessions", "person_consents"],
             condition=when_behind(),
         )
     ],
@@ -40,7 +40,7 @@ def engagement_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
             owner="growth",
             kinds={"duckdb"},
             deps=["engagement_scores", "sessions", "events", "consents"],
-            condition=when_told(),
+            condition=when_behind(),
         ),
         table(
             "segments",
@@ -48,7 +48,7 @@ def engagement_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
             owner="growth",
             kinds={"duckdb"},
             deps=["engagement_scores", "sessions", "events", "consents"],
-            condition=when_told(),
+            condition=when_behind(),
             fresh_within=timedelta(hours=26),
         ),
     ],

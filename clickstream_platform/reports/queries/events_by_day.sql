@@ -1,4 +1,4 @@
--- Events of people and of bots by day; a day without any is a zero.
+-- Events of people and of bots by day, without what browsers report; a day without any is a zero.
 -- Reads: events. Grain: day, visitor_type.
 WITH kinds AS (SELECT unnest(['People', 'Bots']) AS visitor_type),
 counted AS (
@@ -10,6 +10,7 @@ counted AS (
     WHERE
         event_date BETWEEN $first_date - 1 AND $last_date + 1
         AND NOT is_synthetic
+        AND source <> 'csp_reports'
     GROUP BY ALL
 )
 SELECT

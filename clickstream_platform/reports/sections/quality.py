@@ -3,6 +3,7 @@
 import polars as pl
 
 from clickstream_platform.reports import numbers, pictures
+from clickstream_platform.reports.bot_matches import NO_RULE, matches_in
 from clickstream_platform.reports.sections.parts import (
     NO_RECORDS,
     NO_SESSIONS,
@@ -23,6 +24,8 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
     )
     late, runaways = subject.frame("late_by_day"), subject.frame("runaway_sessions")
     received, loaded = total(ledger["received"]), total(ledger["loaded"])
+    bots = matches_in(subject.figures, subject.period, subject.settings)
+    bots = bots.filter(pl.col("events") > 0).drop("weight")
     aged = freshness.select(
         "source",
         "events",
@@ -70,6 +73,17 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
                 empty="No event of this period was late." if late.is_empty() else "",
             ),
             Figure(
+                id="bots",
+                title="What tells bots, and what it matches",
+                takeaway="Rates are of visitors' days. A rule in shadow counts for nothing; one "
+                "whose matches do as who matches no rule does would flag people.",
+                table=subject.table(bots),
+                empty=""
+                if (bots["rule"] != NO_RULE).any()
+                else "No event of this period matches a rule.",
+                is_wide=True,
+            ),
+            Figure(
                 id="runaway-sessions",
                 title="Sessions that ran away",
                 takeaway="Cut for their length until no person would have them. They count; "
@@ -105,6 +119,7 @@ def consent(subject: Subject) -> Section:
     answers = frame.pivot("answer", index="purpose", values="sessions").fill_null(0)
     rates = subject.frame("consent_rates")
     shown = rates.filter(pl.int_range(pl.len()).over("dimension") < SHOWN_RATES)
+    counted = subject.frame("cookieless").head(SHOWN_RATES)
     return Section(
         id="consent",
         title="Consent and syncs",
@@ -130,6 +145,16 @@ def consent(subject: Subject) -> Section:
                 if rates["unanswered"].sum() == rates["visitors"].sum()
                 else "",
                 is_wide=True,
+            ),
+            Figure(
+                id="cookieless-counts",
+                title="Counted without identifiers",
+                takeaway="Events of people who do not allow measurement, and those that came "
+                "without identifiers; counts of too few people are (few). Dates are UTC.",
+                table=subject.table(counted),
+                empty="Nothing was counted without identifiers in this period."
+                if counted.is_empty()
+                else "",
             ),
             Figure(
                 id="syncs",

@@ -214,6 +214,7 @@ class Collector:
             body=raw,
             received_us=request.received_us,
             address=network_of(request.address),
+            client=request.address,
         )
         key: WriteKey | None = None
         try:
@@ -246,7 +247,7 @@ class Collector:
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 lines.append(refused(rejection, arrival, protocol.name))
         if lines:
-            await self.log.append(key.source, minimised_lines(lines))
+            await self.log.append(protocol.source or key.source, minimised_lines(lines))
 
     async def _keep_refused(
         self,
@@ -264,7 +265,7 @@ class Collector:
             key = key or self._key(protocol.key(arrival, None))
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 line = refused_request(refusal.reason, arrival, protocol.name, body_bytes)
-                await self.log.append(key.source, minimised_lines([line]))
+                await self.log.append(protocol.source or key.source, minimised_lines([line]))
         except RefusedError:
             return
 

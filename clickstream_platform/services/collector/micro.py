@@ -28,7 +28,7 @@ from clickstream_platform.services.collector.log import MemoryLog
 from clickstream_platform.settings import CollectorSettings, Settings
 
 SOURCE = "micro"
-"""Source of everything that it takes."""
+"""Source of what it takes, but for reports of browsers, which have one of their own."""
 
 STARTS_IN_S = 15.0
 """How long `running_micro` waits for the server."""
@@ -117,10 +117,17 @@ class Micro:
         self._log.lines.clear()
 
     def _judged(self) -> list[dict[str, object]]:
-        payloads = [line.decode().rstrip("\n") for _, line in self._log.lines]
-        verdicts = judge(payloads, SOURCE, self._settings, now=datetime.now(UTC))
+        lines = [(source, line.decode().rstrip("\n")) for source, line in self._log.lines]
+        now = datetime.now(UTC)
+        verdicts = {
+            source: iter(
+                judge([p for s, p in lines if s == source], source, self._settings, now=now)
+            )
+            for source in {source for source, _ in lines}
+        }
         found = []
-        for payload, verdict in zip(payloads, verdicts, strict=True):
+        for source, payload in lines:
+            verdict = next(verdicts[source])
             record: dict[str, object] = msgspec.json.decode(payload)
             del record["_crc"]
             record["event_name"] = verdict.event_name

@@ -9,6 +9,14 @@ from types import FrameType
 
 import uvicorn
 
+from clickstream_platform.collection.bots import (
+    RANGES_FOLDER,
+    BotScoring,
+    load_bot_rules,
+    load_ranges,
+)
+from clickstream_platform.collection.consent import ConsentDoor, load_policy
+from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events import foreign_sources
@@ -67,7 +75,17 @@ def collector(settings: Settings) -> Collector:
         seal_bytes=section.seal_mb * 1_000_000,
         pending_bytes=section.pending_mb * 1_000_000,
     )
-    return Collector(section, log, write_keys(settings))
+    # Bots are told by what a refusal then takes away.
+    doors: list[Enrichment] = [bot_scoring(settings)]
+    if section.strip_refused:
+        doors.append(ConsentDoor(load_policy(settings.definitions)))
+    return Collector(section, log, write_keys(settings), enrichments=doors)
+
+
+def bot_scoring(settings: Settings) -> BotScoring:
+    """What scores bots at the door, by the rules and lists of a data folder."""
+    rules = load_bot_rules(settings.definitions)
+    return BotScoring(rules, load_ranges(settings.state / RANGES_FOLDER))
 
 
 def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None]) -> None:

@@ -6,12 +6,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clickstream_platform.events.agents import DECLARED, NO_PROGRAM, bot_reason, parse_agents
+from clickstream_platform.collection.bots import bot_reason
+from clickstream_platform.collection.bots.agents import DECLARED, NO_PROGRAM
+
+METHOD = Path(__file__).parents[3] / "docs/methods/bots.md"
 
 CHROME = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/130.0.0.0 Safari/537.36"
 )
+
+
+def reasons(agents: list[str], own: dict[str, str] | None = None) -> list[str | None]:
+    """Which rule tells each user agent."""
+    return pl.DataFrame({"ua": agents}).select(bot_reason(pl.col("ua"), own)).to_series().to_list()
 
 
 @pytest.mark.parametrize(
@@ -36,7 +44,12 @@ CHROME = (
     ],
 )
 def test_reason_is_the_first_rule_that_tells(agent: str, reason: str | None) -> None:
-    assert parse_agents([agent])["bot_reason"].to_list() == [reason]
+    assert reasons([agent]) == [reason]
+
+
+def test_patterns_of_the_user_come_first() -> None:
+    own = {"our_monitor": "(?i)acme"}
+    assert reasons(["curl/8 acme", "curl/8", CHROME], own) == ["our_monitor", "http_client", None]
 
 
 def labelled(shared: Path) -> pl.DataFrame:
@@ -60,6 +73,19 @@ def test_labelled_agents_are_told_apart(shared: Path) -> None:
     assert precision >= 0.99
 
 
+def test_page_about_the_method_shows_these_figures(shared: Path) -> None:
+    told = labelled(shared).with_columns(reason=bot_reason(pl.col("ua")).fill_null("none"))
+    counts = told.group_by("reason").agg(
+        bots=pl.col("is_bot").sum(), people=(~pl.col("is_bot")).sum()
+    )
+    page = METHOD.read_text(encoding="utf-8")
+    rows = {
+        f"| {reason if reason == 'none' else f'`{reason}`'} | {bots:,} | {people:,} |"
+        for reason, bots, people in counts.iter_rows()
+    }
+    assert {row for row in rows if row not in page} == set()
+
+
 def test_most_of_those_on_no_list_would_say_so_themselves(shared: Path) -> None:
     # The list's own entries, as if the list were not there: crawlers of tomorrow.
     says_so = pl.col("ua").str.contains(DECLARED) & ~pl.col("ua").str.contains(NO_PROGRAM)
@@ -71,5 +97,5 @@ def test_most_of_those_on_no_list_would_say_so_themselves(shared: Path) -> None:
 def test_ai_crawlers_are_a_class_of_their_own(shared: Path) -> None:
     lines = (shared / "cases/bot_detection/crawler-user-agents.jsonl").read_text().splitlines()
     rows = [row for row in map(json.loads, lines) if "ai-crawler" in row["category"]]
-    reasons = parse_agents([row["ua"] for row in rows])["bot_reason"].to_list()
-    assert sum(reason in {"ai_crawler", "headless"} for reason in reasons) >= 0.95 * len(reasons)
+    told = reasons([row["ua"] for row in rows])
+    assert sum(reason in {"ai_crawler", "headless"} for reason in told) >= 0.95 * len(told)

@@ -1,0 +1,152 @@
+"""Diff: what changed between two versions of a container, and whether an owner signed it."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from clickstream_platform.collection.tags.container import Container, Item
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.privacy import scrub_texts
+
+_VOLATILE = frozenset(
+    {
+        "accountId",
+        "containerId",
+        "workspaceId",
+        "fingerprint",
+        "path",
+        "tagManagerUrl",
+        "parameter",
+        "monitoringMetadata",
+    }
+)
+_TRIGGERS = ("firingTriggerId", "blockingTriggerId")
+_SHOWN = 80
+"""Letters of a value that are shown."""
+
+
+class Change(NamedTuple):
+    """One field that changed, or a whole item that came or went."""
+
+    change: str
+    """``added``, ``removed`` or ``changed``."""
+    kind: str
+    name: str
+    field: str
+    """Field that changed, parameters as ``parameter.path``; empty for a whole item."""
+    before: str | None
+    after: str | None
+    digest: str
+    """Stands for exactly this change, so that an owner can sign it."""
+
+
+def diff(old: Container, new: Container) -> list[Change]:
+    """List the changes from one version to another, by kind and name.
+
+    Items are matched by name, and those that are left by id, so that a renamed tag is a changed
+    one. Fields that Tag Manager keeps for itself are passed over; triggers are told by name.
+    Personal values are masked.
+    """
+    changes: list[Change] = []
+    befores, afters = _numbered(old), _numbered(new)
+    pairs = {key: (befores[key], afters[key]) for key in befores.keys() & afters.keys()}
+    gone = {key: it for key, it in befores.items() if key not in pairs}
+    come = {(it.kind, it.item_id): key for key, it in afters.items() if key not in pairs}
+    for key, item in list(gone.items()):
+        if (other := come.pop((item.kind, item.item_id), None)) is not None:
+            pairs[other] = (gone.pop(key), afters[other])
+    changes += [_change("removed", it, "", _whole(it, old), None) for it in gone.values()]
+    changes += [
+        _change("added", afters[k], "", None, _whole(afters[k], new)) for k in come.values()
+    ]
+    for before, after in pairs.values():
+        was, now = _fields(before, old), _fields(after, new)
+        changes += [
+            _change("changed", after, field, was.get(field), now.get(field))
+            for field in was.keys() | now.keys()
+            if was.get(field) != now.get(field)
+        ]
+    return sorted(_masked(changes), key=lambda it: (it.kind, it.name, it.field, it.change))
+
+
+def load_signatures(file: Path) -> dict[str, str]:
+    """Read who signed which changes: a TOML file with a table ``[signed]`` of digests to owners.
+
+    Raises:
+        DefinitionError: The file cannot be used as written.
+    """
+    try:
+        entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+    signed = entries.get("signed")
+    if not isinstance(signed, dict):
+        remedy = 'Write [signed], and a line such as 1a2b3c4d5e6f = "web team".'
+        raise DefinitionError(file, "signed", "is no table", remedy=remedy)
+    for digest, owner in signed.items():
+        if not isinstance(owner, str) or not owner.strip():
+            remedy = "Name who signs it."
+            raise DefinitionError(file, f"signed.{digest}", "names nobody", remedy=remedy)
+    return signed
+
+
+def _numbered(container: Container) -> dict[tuple[str, str, int], Item]:
+    """Items by kind, name and number among those of that name."""
+    found: dict[tuple[str, str, int], Item] = {}
+    for item in container.items:
+        number = 0
+        while (item.kind, item.name, number) in found:
+            number += 1
+        found[item.kind, item.name, number] = item
+    return found
+
+
+def _fields(item: Item, container: Container) -> dict[str, str]:
+    return dict(_flat(item, container))
+
+
+def _flat(item: Item, container: Container) -> Iterator[tuple[str, str]]:
+    for field, value in item.fields.items():
+        if field in _TRIGGERS:
+            names = (container.trigger_names.get(it, it) for it in item.ids(field))
+            yield field, ", ".join(sorted(names))
+        elif field not in _VOLATILE:
+            yield field, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    for path, value in item.parameters.items():
+        yield f"parameter.{path}", value
+
+
+def _whole(item: Item, container: Container) -> str:
+    return json.dumps(_fields(item, container), sort_keys=True)
+
+
+def _change(change: str, item: Item, field: str, before: str | None, after: str | None) -> Change:
+    content = json.dumps([change, item.kind, item.name, field, before, after])
+    digest = hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
+    if not field:
+        before = after = None
+    return Change(change, item.kind, item.name, field, before, after, digest)
+
+
+def _masked(changes: list[Change]) -> list[Change]:
+    masked: Mapping[str, list[str | None]] = {
+        side: scrub_texts(
+            pl.Series([getattr(it, side) for it in changes], dtype=pl.String)
+        ).to_list()
+        for side in ("before", "after")
+    }
+    return [
+        it._replace(before=_short(before), after=_short(after))
+        for it, before, after in zip(changes, masked["before"], masked["after"], strict=True)
+    ]
+
+
+def _short(value: str | None) -> str | None:
+    if value is None or len(value) <= _SHOWN:
+        return value
+    return f"{value[:_SHOWN]}… ({len(value):,} letters)"

@@ -1,0 +1,137 @@
+"""Making tables anew: what follows from raw events, and what a disk has changed."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple
+
+from clickstream_platform.orchestration.processes import at_work
+from clickstream_platform.orchestration.running import BusyError, opened
+from clickstream_platform.orchestration.stages import (
+    BEHAVIOUR,
+    CONVERSIONS,
+    CREDITS,
+    EVENTS,
+    IDENTITY,
+    SCORES,
+    SESSIONS,
+    TOUCHPOINTS,
+    Progress,
+    Stage,
+)
+from clickstream_platform.settings import Settings
+
+if TYPE_CHECKING:
+    from clickstream_platform.lake import Refreshed
+
+_ARRIVAL_DATE = re.compile(r"arrival_date=(\d{4}-\d{2}-\d{2})/")
+
+REBUILT = (EVENTS, IDENTITY, BEHAVIOUR, SESSIONS, TOUCHPOINTS, CONVERSIONS, CREDITS, SCORES)
+"""Stages whose tables follow from those before them alone, in order. Others hold what was drawn,
+decided, said or seen at some time, and cannot be made twice."""
+
+
+class Mended(NamedTuple):
+    """What became of broken files."""
+
+    rebuilt: tuple[str, ...]
+    """Tables that were made anew."""
+    lost: Mapping[str, list[str]]
+    """Files by table that cannot be: they must come from a backup."""
+
+
+def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
+    """Make broken tables anew, with all that follows from them, and say what cannot be.
+
+    Args:
+        settings: Whose data.
+        progress: Told of long work.
+
+    While a run is at work, that is refused as a `BusyError`.
+    """
+    from clickstream_platform.events import refresh_events, retake_days
+    from clickstream_platform.lake import Lake
+
+    _require_idle(settings)
+    lake = Lake(settings.lake_folder)
+    broken = lake.broken_tables()
+    rebuilt: tuple[str, ...] = ()
+    first = next((stage for stage in REBUILT if broken.keys() & set(stage.tables)), None)
+    if days := {date.fromisoformat(day) for day in _days(broken.get("raw_events", []))}:
+        if not retake_days(settings, days):
+            return Mended((), broken)
+        rebuilt = ("raw_events",)
+        if first is not EVENTS:
+            refresh_events(settings, progress=progress)
+    if first is not None:
+        rebuild(settings, since=first, progress=progress)
+        rebuilt += tuple(table for stage in _from(first) for table in stage.tables)
+    return Mended(rebuilt, lake.broken_tables() if rebuilt else broken)
+
+
+def rebuild(
+    settings: Settings, *, since: Stage = EVENTS, progress: Progress | None = None
+) -> "list[Refreshed]":
+    """Make the tables of a stage and of those that follow anew, whatever they have taken in.
+
+    Args:
+        settings: Whose data.
+        since: First stage to make anew.
+        progress: Told of long work.
+
+    While a run is at work, that is refused as a `BusyError`.
+    """
+    _require_idle(settings)
+    done = []
+    for number, stage in enumerate(stages := _from(since)):
+        if progress:
+            progress(f"making {stage.name} anew", number, len(stages))
+        done.append(_functions()[stage.name](settings))
+    return done
+
+
+def _functions() -> "Mapping[str, Callable[[Settings], Refreshed]]":
+    """How the tables of a stage are made anew, by its name."""
+    from clickstream_platform.attribution import (
+        refresh_conversions,
+        refresh_credits,
+        refresh_touchpoints,
+    )
+    from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
+    from clickstream_platform.events import refresh_events
+    from clickstream_platform.identity import refresh_identity
+    from clickstream_platform.lake import Lake
+    from clickstream_platform.segments import refresh_scores
+    from clickstream_platform.sessions import refresh_sessions
+
+    after = {
+        IDENTITY.name: refresh_identity,
+        BEHAVIOUR.name: refresh_bot_behaviour,
+        SESSIONS.name: refresh_sessions,
+        TOUCHPOINTS.name: refresh_touchpoints,
+        CONVERSIONS.name: refresh_conversions,
+        CREDITS.name: refresh_credits,
+        SCORES.name: refresh_scores,
+    }
+
+    def whole(refresh: "Callable[..., Refreshed]") -> "Callable[[Settings], Refreshed]":
+        return lambda settings: refresh(Lake(settings.lake_folder), settings, full=True)
+
+    return {
+        EVENTS.name: lambda settings: refresh_events(settings, full=True),
+        **{name: whole(refresh) for name, refresh in after.items()},
+    }
+
+
+def _from(stage: Stage) -> tuple[Stage, ...]:
+    return REBUILT[REBUILT.index(stage) :]
+
+
+def _days(files: list[str]) -> list[str]:
+    return [found[1] for file in files if (found := _ARRIVAL_DATE.search(file))]
+
+
+def _require_idle(settings: Settings) -> None:
+    with opened(settings) as instance:
+        if busy := at_work(instance):
+            raise BusyError(busy)

@@ -1,0 +1,182 @@
+"""Content-Security-Policy: one policy by hand, what is guessed, what browsers have reported."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from clickstream_platform.collection.tags import (
+    Collector,
+    Policy,
+    blocked_sources,
+    content_security_policy,
+    load_vendors,
+    new_domains,
+    read_container,
+)
+from clickstream_platform.errors import ParameterError
+from clickstream_platform_tests.collection.tags.exports import (
+    Fields,
+    export,
+    ga4,
+    html,
+    tag,
+    variable,
+)
+from clickstream_platform_tests.frames import events_frame
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+
+def policy(*tags: Fields, allow_eval: bool = False, **parts: object) -> Policy:
+    container = read_container(export(*tags, **parts), "c")  # type: ignore[arg-type]
+    return content_security_policy(container, vendors=load_vendors(), allow_eval=allow_eval)
+
+
+def report(
+    origin: str, *, hours_ago: float = 1, directive: str = "img-src", **more: object
+) -> Fields:
+    return {
+        "source": "csp_reports",
+        "event_name": "csp_violation",
+        "occurred_at": NOON - timedelta(hours=hours_ago),
+        "page_path": "/a",
+        "properties": f'{{"directive": "{directive}", "blocked_origin": "{origin}"}}',
+    } | more
+
+
+def seen(*reports: Fields) -> pl.DataFrame:
+    rows = [row | {"event_id": str(number)} for number, row in enumerate(reports)]
+    return blocked_sources(events_frame(rows).lazy())
+
+
+def test_policy_of_one_analytics_tag_by_hand() -> None:
+    # Google's own page: scripts, images and connections of Tag Manager, and two hosts of GA4.
+    assert policy(ga4("1")).value == (
+        "default-src 'self'; script-src 'self' 'nonce-{NONCE}' https://*.googletagmanager.com; "
+        "style-src 'self'; img-src 'self' data: https://*.google-analytics.com "
+        "https://*.googletagmanager.com; font-src 'self'; connect-src 'self' "
+        "https://*.analytics.google.com https://*.google-analytics.com "
+        "https://*.googletagmanager.com; frame-src 'self' https://*.googletagmanager.com; "
+        "object-src 'none'; base-uri 'self'; form-action 'self'"
+    )
+
+
+def test_no_browser_runs_a_server_container() -> None:
+    with pytest.raises(ParameterError, match=r"^container is of a server: .*'GTM-ABC123'\. Try "):
+        policy(ga4("1"), usage="SERVER")
+
+
+def test_paused_tags_need_nothing() -> None:
+    assert policy(ga4("1"), tag("2", "bzi", paused=True)).value == policy(ga4("1")).value
+    assert "snap.licdn.com" in policy(tag("2", "bzi")).value
+
+
+@pytest.mark.parametrize(
+    ("code", "directives"),
+    [
+        pytest.param("<script src='https://x.example/a.js'></script>", {"script-src"}, id="script"),
+        pytest.param('<iframe src="//x.example/">', {"frame-src"}, id="frame"),
+        pytest.param(
+            "<script>load('https://x.example/a')</script>",
+            {"script-src", "img-src", "connect-src"},
+            id="in code",
+        ),
+    ],
+)
+def test_unknown_hosts_are_allowed_where_they_are_named(code: str, directives: set[str]) -> None:
+    made = policy(html("1", code))
+    allowed = {name for name, sources in made.directives.items() if "https://x.example" in sources}
+    assert allowed == directives
+    assert "x.example is of no known vendor; tag 'tag 1' names it. Allowed by guess." in made.notes
+
+
+def test_hosts_of_vendors_in_code_bring_all_that_the_vendor_needs() -> None:
+    made = policy(html("1", "<script src='https://connect.facebook.net/en/f.js'></script>"))
+    assert "https://www.facebook.com" in made.directives["img-src"]
+
+
+def test_variables_that_are_evaluated_are_told_of() -> None:
+    jsm = variable("8", "jsm", "now", javascript="function(){return 1}")
+    (note,) = [it for it in policy(ga4("1"), variable=[jsm]).notes if "'now'" in it]
+    assert "undefined without 'unsafe-eval'" in note
+    loose = policy(ga4("1"), variable=[jsm], allow_eval=True)
+    assert "'unsafe-eval'" in loose.directives["script-src"]
+    assert not any("'now'" in it for it in loose.notes)
+
+
+def test_inline_code_is_allowed_by_its_hash() -> None:
+    page = "<html><script>a()</script><script src=x></script></html>"
+    made = content_security_policy(vendors=load_vendors(), inline=[page])
+    digest = base64.b64encode(hashlib.sha256(b"a()").digest()).decode()
+    assert f"'sha256-{digest}'" in made.directives["script-src"]
+    assert "nonce" not in made.value
+
+
+def test_reports_go_to_the_collector_in_both_ways_of_browsers() -> None:
+    made = content_security_policy(
+        vendors=load_vendors(), collector=Collector("https://c.example/path", "k&1")
+    )
+    headers = made.headers(enforce=False)
+    assert headers["Reporting-Endpoints"] == 'csp="https://c.example/v1/csp?key=k%261"'
+    assert headers["Content-Security-Policy-Report-Only"].endswith(
+        "report-uri https://c.example/v1/csp?key=k%261; report-to csp"
+    )
+    assert "https://c.example" in made.directives["connect-src"]
+    assert next(iter(made.headers(enforce=True))) == "Content-Security-Policy"
+    with pytest.raises(ParameterError, match=r"^collector is no address, got 'c\.example'\. Try"):
+        content_security_policy(vendors=load_vendors(), collector=Collector("c.example"))
+
+
+def test_what_was_reported_is_counted_by_hand() -> None:
+    # Two elements and one attribute are one directive; the bot's report does not count.
+    found = seen(
+        report("https://x.example", directive="script-src-elem", hours_ago=3),
+        report("https://x.example", directive="script-src", hours_ago=1, page_path="/b"),
+        report("inline", directive="script-src-attr"),
+        report("https://x.example", directive="script-src", is_bot=True),
+        report("https://x.example", directive="script-src", source="web"),
+    )
+    assert found.rows() == [
+        (
+            "script-src",
+            "https://x.example",
+            NOON - timedelta(hours=3),
+            NOON - timedelta(hours=1),
+            2,
+            2,
+        ),
+        ("script-src", "inline", NOON - timedelta(hours=1), NOON - timedelta(hours=1), 1, 1),
+    ]
+    made = content_security_policy(vendors=load_vendors(), seen=found)
+    assert made.directives["script-src"] == ("'self'", "'nonce-{NONCE}'", "https://x.example")
+    assert "script-src was blocked for inline, which is not allowed by what was reported." in (
+        made.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("reports", "new"),
+    [
+        pytest.param([report("https://x.example")], ["x.example"], id="first seen now"),
+        pytest.param(
+            [report("https://x.example"), report("https://x.example", hours_ago=168)],
+            [],
+            id="seen a week ago, to the hour",
+        ),
+        pytest.param(
+            [report("https://x.example", hours_ago=167.9)], ["x.example"], id="just inside"
+        ),
+        pytest.param([report("https://www.facebook.com")], [], id="known vendor"),
+        pytest.param(
+            [report("wss://x.example:8443"), report("http://x.example")], ["x.example"], id="ports"
+        ),
+        pytest.param([report("inline"), report("chrome-extension")], [], id="no domain"),
+    ],
+)
+def test_domain_is_new_for_a_week(reports: list[Fields], new: list[str]) -> None:
+    found = new_domains(seen(*reports), load_vendors(), now=NOON, alarm_for=WEEK)
+    assert found["domain"].to_list() == new
