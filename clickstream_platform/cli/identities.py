@@ -197,6 +197,15 @@ def match(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw why the surest pair matches into a PNG.")
     ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Probability from which a pair matches.",
+            show_default="that of identity/matches.toml",
+        ),
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -208,7 +217,7 @@ def match(
     from clickstream_platform.lake import Lake
 
     settings = settings_of(data)
-    found = match_visitors(Lake(settings.lake_folder), settings)
+    found = match_visitors(Lake(settings.lake_folder), settings, threshold=threshold)
     pairs = found.matches.pairs
     if picture is not None and pairs.height:
         from clickstream_platform.reports import match_png

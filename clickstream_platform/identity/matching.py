@@ -55,6 +55,9 @@ class MatchRules(Definition):
     blocking: tuple[tuple[str, ...], ...] = Field(min_length=1)
     sure: tuple[tuple[str, ...], ...] = Field(min_length=1)
     recall_of_sure: float = Field(0.5, gt=0, le=1)
+    holds_prior: bool = False
+    """Whether EM keeps the share of matches that ``sure`` tells. Where blocks hold few matches, it
+    would take any two groups of pairs for matches and others."""
     training: tuple[tuple[str, ...], ...] = Field(min_length=1)
     comparisons: tuple[Comparison, ...] = Field(min_length=2)
 
@@ -127,6 +130,9 @@ def match_records(
     except ImportError:
         raise MatchingUnavailableError from None
 
+    rules = _telling(rules, records)
+    if len(rules.comparisons) < 2:  # noqa: PLR2004 - they are weighed against each other
+        raise TooFewRecordsError(records.height)
     logging.getLogger("splink").setLevel(logging.ERROR)
     least = rules.threshold if least is None else least
     comparisons = [_comparison(each) for each in rules.comparisons]
@@ -150,7 +156,9 @@ def match_records(
             raise TooFewRecordsError(records.height)
         try:
             for columns in rules.training:
-                training.estimate_parameters_using_expectation_maximisation(block_on(*columns))
+                training.estimate_parameters_using_expectation_maximisation(
+                    block_on(*columns), fix_probability_two_random_records_match=rules.holds_prior
+                )
         except ValueError:  # a level that no pair of the block has
             raise TooFewRecordsError(records.height) from None
         prior = _prior(linker)
@@ -159,6 +167,17 @@ def match_records(
     return Matches(
         _pairs(found, rules, prior).filter(pl.col("match_probability") >= least), found.height
     )
+
+
+def _telling(rules: MatchRules, records: pl.DataFrame) -> MatchRules:
+    """The rules without comparisons that say the same of everybody, such as a shop's only host.
+
+    They tell nobody apart, and nothing can be estimated from them.
+    """
+    telling = tuple(
+        it for it in rules.comparisons if records[it.column].drop_nulls().n_unique() > 1
+    )
+    return rules.model_copy(update={"comparisons": telling})
 
 
 def _prior(linker: "Linker") -> float:
@@ -351,12 +370,15 @@ class VisitorMatches(NamedTuple):
     """Visitors who agreed."""
 
 
-def match_visitors(lake: Lake, settings: Settings) -> VisitorMatches:
+def match_visitors(
+    lake: Lake, settings: Settings, *, threshold: float | None = None
+) -> VisitorMatches:
     """Match visitors who agreed to being recognised; writes nothing.
 
     Args:
         lake: The lake.
         settings: Rules and memory.
+        threshold: Probability from which a pair matches; that of the rules unless given.
 
     Raises:
         TooFewRecordsError: Too few visitors agreed.
@@ -374,7 +396,7 @@ def match_visitors(lake: Lake, settings: Settings) -> VisitorMatches:
     users = {visitor: users[visitor] for visitor in records["record_id"] if visitor in users}
     if records.height < 2:  # noqa: PLR2004 - a pair
         raise TooFewRecordsError(records.height)
-    matches = match_records(records, rules)
+    matches = match_records(records, rules, least=threshold)
     blind = cluster_matches(matches.pairs, {})
     kept = matches._replace(pairs=known_apart(matches.pairs, users))
     return VisitorMatches(

@@ -114,8 +114,9 @@ class Writer:
         self.agents = pl.Series([escaped(agent) for agent in world.user_agents])
         self.countries = pl.Series(
             [
-                f'"country":"{land.code}","language":"{escaped(land.language)}",'
+                f'"country":"{land.code}","language":"{escaped(language)}",'
                 for land in shop.country
+                for language in (land.language, shop.other_language)
             ]
         )
         self.currencies = pl.Series([country.currency for country in shop.country])
@@ -218,8 +219,8 @@ class Writer:
                 pl.lit('","session_id":"s-'),
                 texts(hexadecimal(senders["hash"])),
                 pl.lit(f'","app_id":"{escaped(self.world.shop.app_id)}","platform":"web",'),
-                pl.lit('"collection_source":"client","ip_address":"198.'),
-                numbers(18 + (address >> 16) % 2),
+                pl.lit('"collection_source":"client","ip_address":"100.'),
+                numbers(64 + (address >> 16) % 64),
                 pl.lit("."),
                 numbers(address >> 8 & 255),
                 pl.lit("."),
@@ -227,7 +228,7 @@ class Writer:
                 pl.lit('","user_agent":"'),
                 self.agents.gather(senders["agent"]),
                 pl.lit('",'),
-                self.countries.gather(senders["country"]),
+                self.countries.gather(2 * senders["country"] + senders["speaks_other"]),
             ]
         )
 

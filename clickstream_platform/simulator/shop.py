@@ -97,6 +97,8 @@ class Identity(Part):
     heavy_sessions: int = Field(ge=1)
     heavy_second_device_share: float = Field(ge=0, le=1)
     second_device_use: float = Field(ge=0, le=1)
+    home_network_share: float = Field(ge=0, le=1)
+    other_language_share: float = Field(ge=0, le=1)
     shared_device_share: float = Field(ge=0, le=1)
     cleared_share: float = Field(ge=0, le=1)
 
@@ -203,6 +205,7 @@ class Shop(Part):
 
     app_id: str
     host: str
+    other_language: str
     sessions_per_person: SessionsPerPerson
     events_per_session: EventsPerSession
     gap_s: Gap

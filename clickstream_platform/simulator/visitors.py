@@ -48,6 +48,7 @@ VISITOR = np.dtype(
         ("consent", np.int8),
         ("has_chosen", np.bool_),
         ("is_bot", np.bool_),
+        ("speaks_other", np.bool_),
     ],
     align=True,
 )
@@ -84,9 +85,14 @@ def describe_people(world: World, visits: Records) -> Records:
     off = np.where(draws.level(clock, 3) < shop.faults.clock_behind_share * draws.LEVELS, -off, off)
     about["clock_off_ms"] = off * draws.happens(clock, world.simulation.skewed_share)
     about["visitor"] = visitors
-    about["address"] = draws.draws(machines, "address") >> np.uint64(32)
+    about["address"] = draws.draws(networks_of(world, persons, homes, machines), "address") >> (
+        np.uint64(32)
+    )
     about["agent"] = tables.devices[draws.level(draws.draws(machines, "agent"), 0)]
     about["country"] = countries_of(world, homes)
+    about["speaks_other"] = draws.happens(
+        draws.draws(homes, "language"), shop.identity.other_language_share
+    )
 
     is_first = about["ordinal"] == 0
     way = draws.level(chance, 0)
@@ -145,6 +151,14 @@ def browsers(world: World, persons: Hashes, homes: Hashes, about: Records) -> tu
     cleared_at = 1 + draws.draws(persons, "cleared") % np.uint64(3)
     is_later = clears & (about["ordinal"] >= cleared_at)
     return machines, draws.children(draws.draws(machines, "visitor"), is_later)
+
+
+def networks_of(world: World, persons: Hashes, homes: Hashes, machines: Hashes) -> Hashes:
+    """Find the network of each machine: that of the first, for most second devices of a person."""
+    share = world.shop.identity.home_network_share
+    is_shared = draws.happens(draws.draws(persons, "network"), share)
+    first = draws.children(homes, np.zeros(len(homes), np.bool_))
+    return np.where(is_shared, first, machines)
 
 
 def consents(world: World, persons: Hashes, about: Records) -> None:
