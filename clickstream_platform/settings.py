@@ -72,6 +72,9 @@ class SessionSettings(Section):
         0, ge=0, description="Interval of pings to estimate engaged time from; 0 for unknown."
     )
     min_visit_s: float = Field(0, ge=0, description="Engaged time of a session of one ping.")
+    bots_by: Literal["events", "behaviour"] = Field(
+        "events", description="What makes a session a bot's: its events alone, or also the day."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -151,6 +154,10 @@ class CollectorSettings(Section):
     )
     server_only_events: tuple[str, ...] = Field(
         (), description="Events that browser keys may not send, such as purchase."
+    )
+    strip_refused: bool = Field(
+        True,
+        description="Take identifiers from browsers' events that say no to measurement.",
     )
     rate_per_key: str = Field("3000000/minute", description="Events that one key may send.")
     rate_per_address: str = Field(

@@ -1,6 +1,7 @@
 """Small tables with every column of their contract, built from the few that a test is about."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -101,7 +102,10 @@ def _link(row: dict[str, object]) -> dict[str, object]:
 
 
 def sessions_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
-    """Sessions from the columns that matter; one event of one minute unless said otherwise."""
+    """Sessions from the columns that matter; one event of one minute unless said otherwise.
+
+    They are in the US, where who never chose may be measured.
+    """
     return _frame("sessions", [_session(row, number) for number, row in enumerate(rows)])
 
 
@@ -133,11 +137,29 @@ def _session(row: dict[str, object], number: int) -> dict[str, object]:
         "is_engaged": is_engaged,
         "is_bounce": not is_engaged,
         "channel": "Direct",
+        "country": "US",
         "conversions": 0,
         "revenue": Decimal(0),
         "engagement_points": 0.0,
         "is_bot": False,
     } | row
+
+
+def person_consents_frame(choices: Mapping[str, str]) -> pl.DataFrame:
+    """What people consent to now, by name: measurement, then attribution, as y, n or -."""
+    meaning = {"y": True, "n": False, "-": None}
+    return _frame(
+        "person_consents",
+        [
+            {
+                "person_id": person,
+                "person_key": surrogate(person),
+                "consent_analytics": meaning[said[0]],
+                "consent_attribution": meaning[said[1]],
+            }
+            for person, said in choices.items()
+        ],
+    )
 
 
 def _frame(table: str, rows: list[dict[str, object]]) -> pl.DataFrame:

@@ -1,5 +1,6 @@
 """Channels, touchpoints, conversions, and the credit that each touchpoint earns."""
 
+from clickstream_platform.attribution.changed import changed_rows, net_changes
 from clickstream_platform.attribution.channels import (
     DIRECT,
     ChannelRules,
@@ -18,6 +19,7 @@ from clickstream_platform.attribution.conversions import (
 )
 from clickstream_platform.attribution.credits import (
     MODELS,
+    NO_CONSENT,
     UNATTRIBUTED,
     attribution_credits,
     channel_report,
@@ -33,18 +35,21 @@ from clickstream_platform.attribution.touchpoints import touchpoints
 __all__ = [
     "DIRECT",
     "MODELS",
+    "NO_CONSENT",
     "UNATTRIBUTED",
     "ChannelRules",
     "ConversionRule",
     "Link",
     "TrafficSource",
     "attribution_credits",
+    "changed_rows",
     "channel_of",
     "channel_report",
     "conversions",
     "eligible_paths",
     "load_channel_rules",
     "load_conversion_rules",
+    "net_changes",
     "refresh_conversions",
     "refresh_credits",
     "refresh_touchpoints",

@@ -8,6 +8,8 @@ import ibis.expr.types as ir
 from ibis import _
 from pydantic import Field
 
+from clickstream_platform.attribution.touchpoints import USES
+from clickstream_platform.collection.consent_log import Silence, permitted
 from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 
 COLUMNS = (
@@ -21,6 +23,7 @@ COLUMNS = (
     "conversion_date",
     "order_id",
     "revenue",
+    "is_attributable",
 )
 """Columns of the contract."""
 
@@ -49,39 +52,47 @@ def load_conversion_rules(definitions: Path | None = None) -> Mapping[str, Conve
     return read_definition(_ConversionFile, file, remedy=remedy, table="conversion").conversion
 
 
-def conversions(
+def conversions(  # noqa: PLR0913, PLR0917 - four tables, and two definitions that rule them
     events: ir.Table,
     session_events: ir.Table,
     sessions: ir.Table,
+    person_consents: ir.Table,
     rules: Mapping[str, ConversionRule],
+    silence: Mapping[str, Silence],
     *,
     reported: ir.Table | None = None,
 ) -> ir.Table:
     """Find the conversions among events: declared ones, of people, once per order.
 
     Synthetic events and sessions of bots do not count, nor do events outside every session, but for
-    those that a server reported.
+    those that a server reported. Nothing counts of a person who does not allow measurement.
 
     Args:
         events: Contract: `clickstream_platform.tables.events.Events`.
         session_events: Contract: `clickstream_platform.tables.sessions.SessionEvents`.
         sessions: Contract: `clickstream_platform.tables.sessions.Sessions`.
+        person_consents: Contract: `clickstream_platform.tables.consent.PersonConsents`.
         rules: The rules of `load_conversion_rules`.
+        silence: What counts for who never chose.
         reported: Events of servers that are in no session: ``event_key``, ``person_id``,
-            ``person_key``.
+            ``person_key``, ``country``.
 
     Returns:
         Contract: `clickstream_platform.tables.attribution.Conversions`.
     """
-    found = conversion_candidates(events, session_events, sessions, rules, reported)
+    found = conversion_candidates(
+        events, session_events, sessions, person_consents, rules, silence, reported
+    )
     return once_per_order(found).select(COLUMNS)
 
 
-def conversion_candidates(
+def conversion_candidates(  # noqa: PLR0913, PLR0917 - as `conversions`
     events: ir.Table,
     session_events: ir.Table,
     sessions: ir.Table,
+    person_consents: ir.Table,
     rules: Mapping[str, ConversionRule],
+    silence: Mapping[str, Silence],
     reported: ir.Table | None = None,
 ) -> ir.Table:
     """Find every event that is declared to count, orders that repeat included.
@@ -92,13 +103,15 @@ def conversion_candidates(
     """
     named = events.filter(_.event_name.isin([*rules]), ~_.is_synthetic)
     places = session_events.filter(_.event_name.isin([*rules])).select("event_key", "session_key")
-    people = sessions.filter(~_.is_bot).select(
-        "session_key", "session_id", "person_id", "person_key"
+    of_people = permitted(sessions.filter(~_.is_bot), person_consents, USES, silence)
+    people = of_people.filter(_.may_measure).select(
+        "session_key", "session_id", "person_id", "person_key", is_attributable="may_attribute"
     )
     counting = [name for name, rule in rules.items() if rule.counts_revenue]
     whose = places.inner_join(people, "session_key").drop("session_key")
     if reported is not None:
-        theirs = reported.mutate(session_id=ibis.null("string"))
+        theirs = permitted(reported, person_consents, USES, silence).filter(_.may_measure)
+        theirs = theirs.mutate(session_id=ibis.null("string"), is_attributable=_.may_attribute)
         whose = whose.union(theirs.select(whose.columns))
     nothing = ibis.literal(0).cast(MONEY)
     return named.inner_join(whose, "event_key").select(
@@ -106,6 +119,7 @@ def conversion_candidates(
         "person_id",
         "person_key",
         "session_id",
+        "is_attributable",
         conversion_id=_.event_id,
         conversion_name=_.event_name,
         converted_at=_.occurred_at,

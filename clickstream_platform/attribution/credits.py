@@ -15,6 +15,9 @@ MODELS = ("first", "last", "last_non_direct", "linear", "position", "time_decay"
 UNATTRIBUTED = "(unattributed)"
 """Channel of a conversion that no touchpoint precedes within the lookback window."""
 
+NO_CONSENT = "(no consent)"
+"""Channel of a conversion whose person does not allow that it is credited to anything."""
+
 ENDS = 2
 """Touchpoints at the ends of a path; a path of no more has nothing between."""
 
@@ -50,7 +53,7 @@ def attribution_credits(
 
     The credits of one conversion sum to exactly 1 in each model and their revenue to its revenue:
     all but the last share are rounded down to a step far below the table's tolerance, and the
-    last touchpoint has the rest.
+    last touchpoint has the rest. A conversion that is not attributable has no eligible touchpoint.
 
     Args:
         touchpoints: Contract: `clickstream_platform.tables.attribution.Touchpoints`.
@@ -62,7 +65,8 @@ def attribution_credits(
 
     Returns:
         Contract: `clickstream_platform.tables.attribution.AttributionCredits`. A conversion
-        without eligible touchpoints keeps one row per model, with channel `UNATTRIBUTED`.
+        without eligible touchpoints keeps one row per model, with channel `UNATTRIBUTED`, or
+        `NO_CONSENT` where its person does not allow attribution.
         Touchpoints that earn nothing in a model have no row in it.
 
     Raises:
@@ -90,15 +94,17 @@ def eligible_paths(
 
     Returns:
         One row per conversion and eligible touchpoint, or with null touchpoint where there is
-        none: ``conversion_id``, ``person_key``, ``conversion_date``, ``total`` (revenue),
-        ``touchpoint_id``, ``channel``, ``campaign_name``, ``touched_us``, ``is_direct``,
-        ``position`` and ``touches`` (of the path).
+        none: ``conversion_id``, ``person_key``, ``conversion_date``, ``is_attributable``,
+        ``total`` (revenue), ``touchpoint_id``, ``channel``, ``campaign_name``, ``touched_us``,
+        ``is_direct``, ``position`` and ``touches`` (of the path).
     """
     converted = conversions.select(
         "conversion_id",
         "person_key",
         "conversion_date",
         "converted_us",
+        "is_attributable",
+        path_key=ibis.ifelse(_.is_attributable, _.person_key, None),
         total=_.revenue.cast("float64"),
     )
     touched = touchpoints.select(
@@ -112,7 +118,7 @@ def eligible_paths(
     pairs = converted.left_join(
         touched,
         [
-            converted.person_key == touched.touched_key,
+            converted.path_key == touched.touched_key,
             touched.touched_us <= converted.converted_us,
             touched.touched_us >= converted.converted_us - lookback // MICROSECOND,
         ],
@@ -120,7 +126,7 @@ def eligible_paths(
     in_time = ibis.window(
         group_by=["person_key", "conversion_id"], order_by=["touched_us", "touchpoint_id"]
     )
-    return pairs.drop("touched_key", "converted_us").mutate(
+    return pairs.drop("touched_key", "path_key", "converted_us").mutate(
         position=ibis.row_number().over(in_time) + 1,
         touches=_.count().over(PATH),
     )
@@ -197,7 +203,7 @@ def _shared(weighed: ir.Table) -> ir.Table:
         "touchpoint_id",
         "person_key",
         "conversion_date",
-        channel=_.channel.fill_null(UNATTRIBUTED),
+        channel=_.channel.fill_null(ibis.ifelse(_.is_attributable, UNATTRIBUTED, NO_CONSENT)),
         campaign_name=_.campaign_name,
         credit=of_model("credit", ibis.literal(1.0)),
         revenue=of_model("revenue", by_model.total),

@@ -14,6 +14,7 @@ from clickstream_platform.attribution.conversions import (
     conversion_candidates,
     once_per_order,
 )
+from clickstream_platform.collection.consent_log import Silence
 from clickstream_platform.identity import with_person
 from clickstream_platform.lake import Lake, view
 
@@ -31,10 +32,11 @@ class Finder:
         backend: Backend,
         lake: Lake,
         rules: Mapping[str, ConversionRule],
+        silence: Mapping[str, Silence],
         *,
         longest_session: timedelta,
     ) -> None:
-        self.backend, self.lake, self.rules = backend, lake, rules
+        self.backend, self.lake, self.rules, self.silence = backend, lake, rules, silence
         self.longest_session = longest_session
 
     def with_shared_orders(self, dates: Iterable[date]) -> list[date]:
@@ -87,8 +89,15 @@ class Finder:
             view(self.backend, self.lake, name, files=self.lake.files(name, dates=days[name]))
             for name in days
         )
-        reported = self._reported(events, dates)
-        return conversion_candidates(events, session_events, sessions, self.rules, reported)
+        return conversion_candidates(
+            events,
+            session_events,
+            sessions,
+            view(self.backend, self.lake, "person_consents"),
+            self.rules,
+            self.silence,
+            self._reported(events, dates),
+        )
 
     def _reported(self, events: ir.Table, dates: Sequence[date] | None) -> ir.Table:
         """Events that servers reported of people who had no session open."""
@@ -98,7 +107,9 @@ class Finder:
         )
         theirs = events.semi_join(outside, "event_key")
         named = with_person(theirs, view(self.backend, self.lake, "identity_map"))
-        return named.select("event_key", "person_id", "person_key")
+        # Not only columns of a join: what joins this next would take it for one of its own tables.
+        theirs = named.filter(_.person_key.notnull())
+        return theirs.select("event_key", "person_id", "person_key", "country")
 
     def _session_dates(self, dates: Sequence[date] | None) -> list[date] | None:
         """Dates on which a session of these dates may have started."""

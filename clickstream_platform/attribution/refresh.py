@@ -8,23 +8,24 @@ from hashlib import sha256
 
 import ibis.expr.types as ir
 import pyarrow as pa
-from ibis import _
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.attribution.changed import changed_rows, distinct_dates, net_changes
-from clickstream_platform.attribution.conversions import (
-    COLUMNS,
-    ConversionRule,
-    load_conversion_rules,
-)
-from clickstream_platform.attribution.credits import MICROSECOND, attribution_credits
+from clickstream_platform.attribution.changed import net_changes
+from clickstream_platform.attribution.conversions import load_conversion_rules
+from clickstream_platform.attribution.credits import attribution_credits
 from clickstream_platform.attribution.orders import OUTSIDE, Finder
+from clickstream_platform.attribution.touched import (
+    dates_of_choosers,
+    preceding,
+    touched_by_events,
+    touched_by_touchpoints,
+)
 from clickstream_platform.attribution.touchpoints import touchpoints
+from clickstream_platform.collection.consent import load_policy
+from clickstream_platform.collection.consent_log import silence_of
 from clickstream_platform.lake import Changes, Lake, Refreshed, arrow_schema, connect, stream, view
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
-
-DAY = timedelta(days=1)
 
 SESSIONS_AT_ONCE = 1_000_000
 """Sessions that one query turns into touchpoints; more of them are more queries."""
@@ -50,36 +51,52 @@ class Step:
 def refresh_touchpoints(
     lake: Lake, settings: Settings, *, dates: Sequence[date] | None = None, full: bool = False
 ) -> Refreshed:
-    """Bring `touchpoints` up to date with `sessions`: every date of theirs that changed.
+    """Bring `touchpoints` up to date with `sessions` and `person_consents`.
+
+    Recomputed are the dates of sessions that changed, and of all sessions of people who now allow
+    something else.
 
     Args:
         lake: The lake.
-        settings: Memory, threads, and where to spill.
+        settings: Memory, threads, where to spill, and the user's definitions.
         dates: Recompute these dates from scratch, and no others.
         full: Recompute everything.
     """
-    step = _plan(lake, "touchpoints", ("sessions",), is_backfill=dates is not None, full=full)
+    silence = silence_of(load_policy(settings.definitions))
+    step = _plan(
+        lake,
+        "touchpoints",
+        ("sessions", "person_consents"),
+        is_backfill=dates is not None,
+        full=full,
+        made_with=_fingerprint(silence),
+    )
     if step is None:
         return _nothing_to_do(lake, "touchpoints")
-    if full:
-        dates = None
-    elif step.changes:
-        dates = step.changes["sessions"].dates
-    rows = _rows_by_date(lake, "sessions", dates)
-    parts = [lake.files("sessions", dates=part) for part in _parts(rows, SESSIONS_AT_ONCE)]
     with _opened(settings) as backend:
-        turned = (touchpoints(view(backend, lake, "sessions", files=files)) for files in parts)
+        if full:
+            dates = None
+        elif step.changes:
+            chose = dates_of_choosers(backend, lake, step.changes["person_consents"], "sessions")
+            dates = sorted(chose.union(step.changes["sessions"].dates))
+        rows = _rows_by_date(lake, "sessions", dates)
+        parts = [lake.files("sessions", dates=part) for part in _parts(rows, SESSIONS_AT_ONCE)]
+        held = view(backend, lake, "person_consents")
+        turned = (
+            touchpoints(view(backend, lake, "sessions", files=files), held, silence)
+            for files in parts
+        )
         return _write(lake, step, dates, turned, rows_read=sum(rows.values()))
 
 
 def refresh_conversions(
     lake: Lake, settings: Settings, *, dates: Sequence[date] | None = None, full: bool = False
 ) -> Refreshed:
-    """Bring `conversions` up to date with events and sessions.
+    """Bring `conversions` up to date with events, sessions and what people allow.
 
-    Recomputed are the dates on which an event that counts, its session or its order changed, and
-    the dates of other events of such an order: an earlier one that arrives late takes the place
-    of the one that counted, and one that is erased gives it back.
+    Recomputed are the dates on which an event that counts, its session, its order or what its
+    person allows changed, and the dates of other events of such an order: an earlier one that
+    arrives late takes the place of the one that counted, and one that is erased gives it back.
 
     Args:
         lake: The lake.
@@ -88,7 +105,8 @@ def refresh_conversions(
         full: Recompute everything.
     """
     rules = load_conversion_rules(settings.definitions)
-    upstreams = ["events", "session_events", "sessions"]
+    silence = silence_of(load_policy(settings.definitions))
+    upstreams = ["events", "session_events", "sessions", "person_consents"]
     if lake.exists(OUTSIDE):
         upstreams.append(OUTSIDE)
     step = _plan(
@@ -97,17 +115,17 @@ def refresh_conversions(
         upstreams,
         is_backfill=dates is not None,
         full=full,
-        made_with=_fingerprint(rules),
+        made_with=_fingerprint((rules, silence)),
     )
     if step is None:
         return _nothing_to_do(lake, "conversions")
     longest = timedelta(hours=settings.sessions.max_duration_hours)
     with _opened(settings) as backend:
-        finder = Finder(backend, lake, rules, longest_session=longest)
+        finder = Finder(backend, lake, rules, silence, longest_session=longest)
         if full:
             dates = None
         elif step.changes:
-            dates = _touched_by_events(backend, lake, step.changes, rules, reach=longest)
+            dates = touched_by_events(backend, lake, step.changes, rules, reach=longest)
         if dates is not None:
             dates = finder.with_shared_orders(dates)
         found = finder.settled(dates)
@@ -147,11 +165,11 @@ def refresh_credits(
         if full:
             dates = None
         elif step.changes:
-            dates = _touched_by_touchpoints(backend, lake, step.changes, lookback=lookback)
+            dates = touched_by_touchpoints(backend, lake, step.changes, lookback=lookback)
         rows = _rows_by_date(lake, "conversions", dates)
         parts = [
             {
-                "touchpoints": lake.files("touchpoints", dates=_preceding(part, lookback)),
+                "touchpoints": lake.files("touchpoints", dates=preceding(part, lookback)),
                 "conversions": lake.files("conversions", dates=part),
             }
             for part in _parts(rows, CONVERSIONS_AT_ONCE)
@@ -202,83 +220,6 @@ def _plan(  # noqa: PLR0913 - each names one thing a refresh depends on
 def _fingerprint(definition: object) -> int:
     """A number that differs where a definition differs, in the range of a Delta version."""
     return int(sha256(repr(definition).encode()).hexdigest()[:15], 16)
-
-
-def _touched_by_events(
-    backend: Backend,
-    lake: Lake,
-    changes: Mapping[str, Changes],
-    rules: Mapping[str, ConversionRule],
-    *,
-    reach: timedelta,
-) -> list[date]:
-    """Dates of events that count and that changed, themselves or in their session."""
-    dates: set[date] = set()
-    event = ("event_key", "event_name", "event_date", "occurred_us")
-    for table, columns in {
-        "events": (*event, "event_id", "order_id", "revenue", "is_synthetic"),
-        "session_events": (*event, "session_key", "person_key"),
-        OUTSIDE: (*event, "person_key", "reason"),
-    }.items():
-        if table not in changes:
-            continue
-        rows = changed_rows(backend, lake, table, changes[table], columns)
-        if rows is None:
-            dates |= set(changes[table].dates)
-        else:
-            dates |= distinct_dates(rows.filter(_.event_name.isin([*rules])), "event_date")
-    # Sessions count their conversions by the same rules: one without any has none to move.
-    session = ("session_key", "session_id", "person_id", "is_bot", "session_date", "ended_at")
-    sessions = changed_rows(
-        backend, lake, "sessions", changes["sessions"], (*session, "conversions")
-    )
-    if sessions is None:
-        return sorted(dates | _followed(set(changes["sessions"].dates), reach))
-    spans = sessions.filter(_.conversions > 0).select("session_date", end=_.ended_at.date())
-    for first, last in spans.distinct().to_polars().iter_rows():
-        dates |= {first + number * DAY for number in range((last - first).days + 1)}
-    return sorted(dates)
-
-
-def _touched_by_touchpoints(
-    backend: Backend, lake: Lake, changes: Mapping[str, Changes], *, lookback: timedelta
-) -> list[date]:
-    """Dates of conversions that changed, or that a touchpoint that changed precedes."""
-    converted = changed_rows(backend, lake, "conversions", changes["conversions"], COLUMNS)
-    if converted is None:
-        dates = set(changes["conversions"].dates)
-    else:
-        dates = distinct_dates(converted, "conversion_date")
-    touch = ("touchpoint_id", "person_key", "touched_us", "channel", "campaign_name", "is_direct")
-    touched = changed_rows(backend, lake, "touchpoints", changes["touchpoints"], touch)
-    if touched is None:
-        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback))
-    stored = view(backend, lake, "conversions")
-    near = touched.select(touched_key="person_key", touched_us="touched_us")
-    led_to = stored.semi_join(
-        near,
-        [
-            stored.person_key == near.touched_key,
-            near.touched_us <= stored.converted_us,
-            near.touched_us >= stored.converted_us - lookback // MICROSECOND,
-        ],
-    )
-    return sorted(dates | distinct_dates(led_to, "conversion_date"))
-
-
-def _followed(dates: set[date], reach: timedelta) -> set[date]:
-    """Dates, and those that something of these dates reaches."""
-    return {day + later * DAY for day in dates for later in range(_whole_days(reach) + 1)}
-
-
-def _preceding(dates: Sequence[date], reach: timedelta) -> list[date]:
-    """Dates of what reaches one of these dates, which are in order."""
-    earliest = dates[0] - _whole_days(reach) * DAY
-    return [earliest + number * DAY for number in range((dates[-1] - earliest).days + 1)]
-
-
-def _whole_days(duration: timedelta) -> int:
-    return -(-duration // DAY)
 
 
 # -- Reading and writing -----------------------------------------------------------------------

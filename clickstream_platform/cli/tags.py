@@ -1,4 +1,4 @@
-"""Commands about tags: what a Tag Manager container does, what changed, what it may load."""
+"""Commands about tags: what a Tag Manager container does, what changed, what it loads and costs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -122,6 +122,11 @@ def csp(
     if container is None and not from_events:
         name = "container"
         raise ParameterError(name, None, "is missing", instead="GTM-ABC123_v42.json")
+    if key is not None and collector is None:
+        name = "collector"
+        raise ParameterError(
+            name, None, "is missing, to which --key reports", instead="https://c.shop.example"
+        )
     settings = settings_of(data)
     seen = None
     if from_events:
@@ -145,3 +150,30 @@ def csp(
         say_plain(f"{name}: {value}")
     for note in policy.notes:
         say_plain(f"# {note}")
+
+
+@tags.command(epilog="Example: `clickstream tags budget shop.har --budget budget.toml`")
+def budget(
+    measured: Annotated[
+        Path, typer.Argument(help="HAR file, or JSON of Lighthouse.", dir_okay=False)
+    ],
+    budget: Annotated[
+        Path | None, typer.Option(help="TOML of limits; the shipped one unless given.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare what tags cost a page with what they may cost.
+
+    The exit code is 1 where a limit is exceeded. What the file does not measure is said so, and
+    passes: a HAR file knows nothing of the main thread.
+    """
+    from clickstream_platform.collection.tags import load_budget, read_pages, spent
+
+    allowed = load_budget(budget)
+    pages = read_pages(measured.read_text(encoding="utf-8", errors="replace"), measured)
+    verdicts = [it for page in pages for it in spent(page, allowed)]
+    write_records(
+        [it._asdict() | {"is_kept": it.is_kept} for it in verdicts], as_json=as_json, title="Budget"
+    )
+    if not all(it.is_kept for it in verdicts):
+        raise typer.Exit(1)

@@ -11,15 +11,21 @@ MOST_HOSTS = 20
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
 
-def consented_events(events: ir.Table, *, purpose: str) -> ir.Table:
+def consented_events(events: ir.Table, person_consents: ir.Table, *, purpose: str) -> ir.Table:
     """Keep events of people, whose visitor is known and has agreed to being recognised.
 
+    Asked is the event, and what its person has chosen since: who withdrew is not recognised by
+    old events either.
+
     Args:
-        events: Contract: `clickstream_platform.tables.events.Events`.
+        events: Contract: `clickstream_platform.tables.events.Events`, with ``person_key``.
+        person_consents: Contract: `clickstream_platform.tables.consent.PersonConsents`.
         purpose: Column that must be true; null is no.
     """
+    refused = person_consents.filter(~person_consents[purpose])
     return events.filter(
-        events[purpose].fill_null(False),  # noqa: FBT003 - what ibis takes
+        _.person_key.notin(refused.person_key),
+        _[purpose].fill_null(False),  # noqa: FBT003 - what ibis takes
         ~_.is_bot,
         ~_.is_synthetic,
         _.visitor_id.notnull(),

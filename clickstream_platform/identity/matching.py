@@ -18,6 +18,7 @@ from pydantic import Field
 from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.identity.features import consented_events, visitor_features
+from clickstream_platform.identity.people import with_person
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings
 
@@ -363,8 +364,9 @@ def match_visitors(lake: Lake, settings: Settings) -> VisitorMatches:
     rules = match_rules(settings.definitions)
     backend = connect(settings.lake)
     try:
-        events = view(backend, lake, "events")
-        records = visitor_features(consented_events(events, purpose=rules.purpose))
+        events = with_person(view(backend, lake, "events"), view(backend, lake, "identity_map"))
+        held = view(backend, lake, "person_consents")
+        records = visitor_features(consented_events(events, held, purpose=rules.purpose))
     finally:
         backend.disconnect()
     logins = lake.scan("identity_map").filter(~pl.col("is_shared")).collect()

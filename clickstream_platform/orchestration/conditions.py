@@ -74,9 +74,10 @@ def when_behind() -> dg.AutomationCondition[dg.AssetKey]:
     condition for updates, reset by one for requests, and another for what is asked for together.
     """
     condition = dg.AutomationCondition
-    stitched = dg.AssetSelection.assets("identity_map")
-    changed = condition.any_deps_match(condition.newly_updated()).ignore(stitched)
-    together = condition.any_deps_match(condition.will_be_requested()).ignore(stitched)
+    # Tables without partitions would ask for every day; whoever asks for one brings all up to date.
+    undated = dg.AssetSelection.assets("identity_map", "person_consents", "bot_behaviour")
+    changed = condition.any_deps_match(condition.newly_updated()).ignore(undated)
+    together = condition.any_deps_match(condition.will_be_requested()).ignore(undated)
     return (
         condition.in_latest_time_window(LOOK_BACK)
         & (changed.since(condition.newly_requested()) | together)

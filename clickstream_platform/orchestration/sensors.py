@@ -1,4 +1,4 @@
-"""Sensors: what has landed, what automation asks for, and an alarm about quarantine."""
+"""Sensors: what has landed or was decided, what automation asks for, an alarm about quarantine."""
 
 import hashlib
 import time
@@ -93,6 +93,31 @@ def _digest(waiting: Sequence[str]) -> str:
 
 
 @dg.sensor(
+    name="decisions",
+    job=ingest_tick,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for one run when somebody split, unmerged or restored identities.",
+)
+def decisions(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.RunRequest | dg.SkipReason:
+    """Compare what was decided with what the identity map has taken in.
+
+    The command line writes decisions and Dagster is not told of them. Each version is asked for
+    once; if its run fails, the next tick applies it.
+    """
+    lake = platform.lake()
+    newest = lake.version("identity_decisions")
+    applied = lake.consumed("identity_map", "identity_decisions")
+    if newest <= applied or not lake.exists("identity_map"):
+        return dg.SkipReason("Every decision is applied.")
+    if busy := at_work(context.instance):
+        return dg.SkipReason(f"Run {busy} is at work; decisions are applied after it.")
+    return dg.RunRequest(run_key=f"decisions:{newest}")
+
+
+@dg.sensor(
     name="quarantine_alarm",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -144,5 +169,5 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Asks for tables that are behind the tables before them.",
 )
 
-sensors = [landing, quarantine_alarm, new_domain_alarm, automation]
+sensors = [landing, decisions, quarantine_alarm, new_domain_alarm, automation]
 """All sensors."""

@@ -228,6 +228,18 @@ def _record_consent(work: Work) -> "Iterator[Refreshed]":
     yield from refresh_consents(work.lake, work.settings)
 
 
+def _hold_consent(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.collection.consent_log import refresh_person_consents
+
+    yield refresh_person_consents(work.lake, now=work.now)
+
+
+def _count_cookieless(work: Work) -> "Iterator[Refreshed]":
+    from clickstream_platform.sessions import refresh_cookieless
+
+    yield from _anew_then_new(refresh_cookieless, work)
+
+
 def _measure_behaviour(work: Work) -> "Iterator[Refreshed]":
     from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
 
@@ -317,6 +329,13 @@ IDENTITY = Stage(
     refresh=_stitch,
 )
 CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
+PERSON_CONSENTS = Stage(name="person_consents", tables=("person_consents",), refresh=_hold_consent)
+COOKIELESS = Stage(
+    name="cookieless",
+    tables=("cookieless_counts",),
+    refresh=_count_cookieless,
+    partitions=EVENT_DAYS,
+)
 BEHAVIOUR = Stage(name="behaviour", tables=("bot_behaviour",), refresh=_measure_behaviour)
 SESSIONS = Stage(
     name="sessions",
@@ -343,6 +362,8 @@ STAGES = (
     EVENTS,
     IDENTITY,
     CONSENT,
+    PERSON_CONSENTS,
+    COOKIELESS,
     BEHAVIOUR,
     SESSIONS,
     TOUCHPOINTS,

@@ -95,6 +95,8 @@ def table(  # noqa: PLR0913 - what there is to say of a table
 
 GROUPS = {
     "raw_events": "landing",
+    "person_consents": "consent",
+    "cookieless": "consent",
     "touchpoints": "attribution",
     "conversions": "attribution",
     "credits": "attribution",
@@ -271,6 +273,12 @@ def _sessions(lake: "Lake", settings: Settings) -> bytes | None:
     return sessions_by_day_png(lake, settings)
 
 
+def _durations(lake: "Lake", settings: Settings) -> bytes | None:
+    from clickstream_platform.reports import session_durations_png
+
+    return session_durations_png(lake, settings)
+
+
 def _channels(lake: "Lake", settings: Settings) -> bytes | None:
     from clickstream_platform.reports import channels_png
 
@@ -292,6 +300,7 @@ def _segments(lake: "Lake", _: Settings) -> bytes | None:
 DRAWN: "Mapping[str, Callable[[Lake, Settings], bytes | None]]" = {
     "events": _events,
     "sessions": _sessions,
+    "session_events": _durations,
     "attribution_credits": _channels,
     "identity_map": _people,
     "segments": _segments,

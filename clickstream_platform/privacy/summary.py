@@ -21,6 +21,7 @@ PURPOSES = {
     "identity_conflicts": ("Devices that were too many for one person", "to merge nobody wrongly"),
     "identity_map": ("On which devices you signed in", "to see one person as one"),
     "consents": ("What you agreed to and what you refused", "to keep to it, and to prove it"),
+    "person_consents": ("What you agree to now", "to keep to it"),
     "bot_behaviour": ("How fast and how regularly you looked at pages", "to tell programs apart"),
     "sessions": ("Your visits", "to measure use"),
     "session_events": ("Which act belongs to which visit", "to measure use"),

@@ -9,6 +9,7 @@ from clickstream_platform.reports.images import (
     match_png,
     person_png,
     segments_png,
+    session_durations_png,
     sessions_by_day_png,
 )
 from clickstream_platform.reports.page import REPORT, write_report
@@ -23,6 +24,7 @@ __all__ = [
     "match_png",
     "person_png",
     "segments_png",
+    "session_durations_png",
     "sessions_by_day_png",
     "write_report",
 ]

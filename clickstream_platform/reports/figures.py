@@ -8,10 +8,14 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ibis
 import polars as pl
+from ibis import _
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, open_tables
+from clickstream_platform.collection.consent import load_policy
+from clickstream_platform.collection.consent_log import permitted, silence_of
+from clickstream_platform.lake import Lake, open_tables, view
 from clickstream_platform.settings import Settings
 
 QUERIES = Path(__file__).parent / "queries"
@@ -32,10 +36,23 @@ class Period:
 
 
 class Figures:
-    """Small frames of figures by name, over one snapshot of the lake."""
+    """Small frames of figures by name, over one snapshot of the lake.
+
+    ``sessions`` are those of people who allow measurement as of the last run; all of them, for
+    figures about consent itself, are ``all_sessions``.
+    """
 
     def __init__(self, lake: Lake, settings: Settings) -> None:
         self._backend: Backend = open_tables(lake, settings)
+        everybody = view(self._backend, lake, "sessions", name="all_sessions")
+        measured = permitted(
+            everybody,
+            self._backend.table("person_consents"),
+            {"may_measure": "consent_analytics"},
+            silence_of(load_policy(settings.definitions)),
+        )
+        rows = ibis.to_sql(measured.filter(_.may_measure).drop("may_measure"), dialect="duckdb")
+        self._backend.raw_sql(f"CREATE OR REPLACE TEMP VIEW sessions AS {rows}")
 
     def period(self, days: int) -> Period | None:
         """The last days of the table of events, or None while it is empty."""

@@ -28,6 +28,13 @@ def sessions_by_day_png(lake: Lake, settings: Settings) -> bytes | None:
     )
 
 
+def session_durations_png(lake: Lake, settings: Settings) -> bytes | None:
+    """Sessions by how long they last; None while there are none."""
+    return _image(
+        lake, settings, "session_durations", pictures.session_durations, "How long sessions last"
+    )
+
+
 def channels_png(lake: Lake, settings: Settings) -> bytes | None:
     """Conversions by channel, last non-direct; None while there are none."""
 

@@ -1,7 +1,7 @@
 """The report: one page that holds everything it needs, and asks the network for nothing."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -14,10 +14,14 @@ from clickstream_platform.events import FATES, Ledger
 from clickstream_platform.lake import Lake
 from clickstream_platform.reports import numbers, pictures, sections
 from clickstream_platform.reports.figures import Figures, Period
+from clickstream_platform.sessions import compare_policies, preset_policies
 from clickstream_platform.settings import Settings
 
 TEMPLATES = Path(__file__).parent / "page"
 """Page, style and script."""
+
+COMPARED_DAYS = 14
+"""Days whose sessions are made under every preset: a page must not cost what five rebuilds do."""
 
 REPORT = "clickstream_report.html"
 """File in the folder of reports, unless another is asked for."""
@@ -40,7 +44,7 @@ def write_report(
     """
     figures = Figures(lake, settings)
     period = figures.period(days)
-    content = _nothing() if period is None else _everything(figures, period, now, settings)
+    content = _nothing() if period is None else _everything(lake, figures, period, now, settings)
     target = path or settings.reports / REPORT
     target.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(
@@ -57,10 +61,13 @@ def write_report(
 
 
 def _everything(
-    figures: Figures, period: Period, now: datetime, settings: Settings
+    lake: Lake, figures: Figures, period: Period, now: datetime, settings: Settings
 ) -> dict[str, object]:
     subject = sections.Subject(figures=figures, period=period, settings=settings, now=now)
     ledger = ledger_frame(settings)
+    days = min(period.days, COMPARED_DAYS)
+    dates = [period.last_date - timedelta(days=back) for back in range(days)]
+    compared = compare_policies(lake, settings, preset_policies(settings), dates=dates)
     return {
         "headline": f"{numbers.day(period.first_date)} to {numbers.day(period.last_date)}",
         "about": f"{period.days} days of {_sources(ledger)}, time zone {settings.time_zone}. "
@@ -69,6 +76,7 @@ def _everything(
         "sections": [
             sections.traffic(subject),
             sections.visits(subject),
+            sections.policies(subject, compared, days=days),
             sections.funnel(subject),
             sections.channels(subject),
             sections.segments(subject),

@@ -10,12 +10,17 @@ import ibis.expr.types as ir
 import polars as pl
 from ibis import _
 
+from clickstream_platform.collection.consent import load_policy
+from clickstream_platform.collection.consent_log import Silence, permitted, silence_of
 from clickstream_platform.errors import ParameterError
 from clickstream_platform.lake import Lake, Refreshed, connect, scan_files, stream, view
 from clickstream_platform.settings import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+MEASURED = "consent_analytics"
+"""Consent without which a person has no score."""
 
 CONSENTS = ("consent_analytics", "consent_marketing", "consent_personalization")
 """Consent of a person, one column for each purpose."""
@@ -132,29 +137,35 @@ def whole_microseconds(half_life: timedelta) -> int:
 
 
 def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Refreshed:
-    """Bring `engagement_scores` up to date with `sessions`, in one commit.
+    """Bring `engagement_scores` up to date with `sessions` and `person_consents`, in one commit.
 
-    Only persons with a session in a file that came or went are computed again, and only their
-    buckets are rewritten. A person without sessions left loses the row. Another half-life or
-    number of buckets recomputes everything.
+    Only persons with a session in a file that came or went, or who now say something else about
+    measurement, are computed again, and only their buckets are rewritten. A person without
+    sessions left loses the row, and who does not allow measurement. Another half-life, number of
+    buckets or rule about silence recomputes everything.
 
     Args:
-        lake: The lake; reads ``sessions``, writes ``engagement_scores``.
-        settings: Half-life and buckets.
+        lake: The lake; reads ``sessions`` and ``person_consents``, writes ``engagement_scores``.
+        settings: Half-life, buckets, and the user's definitions.
         full: Recompute every person.
     """
     half_life = timedelta(days=settings.engagement.half_life_days)
     buckets = settings.lake.buckets
-    policy = _policy(half_life, buckets)
+    silence = silence_of(load_policy(settings.definitions))
+    policy = _policy(half_life, buckets, silence[MEASURED])
     unchanged = Refreshed(table="engagement_scores", version=lake.version("engagement_scores"))
     version = lake.version("sessions")
     if version < 0:
         return unchanged
+    newest = lake.version("person_consents")
+    consents = {"person_consents": newest} if newest >= 0 else {}
     touched = None
     if not full and lake.consumed("engagement_scores", "policy") == policy:
         changes = lake.changes("sessions", since=lake.consumed("engagement_scores", "sessions"))
-        if changes is not None:
-            version, touched = changes.version, _persons(changes.added, changes.removed)
+        chose = _choosers(lake)
+        if changes is not None and chose is not None:
+            version, moved = changes.version, _persons(changes.added, changes.removed)
+            touched = None if moved is None else pl.concat([moved, chose]).unique()
             if touched is not None and touched.is_empty():
                 return unchanged
 
@@ -167,7 +178,11 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
         if touched is not None:
             persons = backend.create_table("touched", touched, temp=True)
             sessions = sessions.semi_join(persons, "person_key")
-        scores = engagement_scores(sessions, half_life=half_life, buckets=buckets)
+        held = view(backend, lake, "person_consents")
+        measured = permitted(sessions, held, {"may_measure": MEASURED}, silence)
+        scores = engagement_scores(
+            measured.filter(_.may_measure), half_life=half_life, buckets=buckets
+        )
         rows = computed = backend.create_table("computed", scores, temp=True)
         if touched is not None:
             parts = (touched["person_key"] % buckets).unique().sort().to_list()
@@ -179,7 +194,7 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
             "engagement_scores",
             stream(rows.order_by("bucket", "person_key"), "engagement_scores"),
             where=where,
-            consumed={"sessions": version, "policy": policy},
+            consumed={"sessions": version, "policy": policy} | consents,
         )
         return Refreshed(
             table="engagement_scores",
@@ -205,7 +220,25 @@ def _persons(added: Iterable[str], removed: Iterable[str]) -> pl.DataFrame | Non
     return scan_files("sessions", files).select("person_key").unique().collect()
 
 
-def _policy(half_life: timedelta, buckets: int) -> int:
+def _choosers(lake: Lake) -> pl.DataFrame | None:
+    """Persons who say something else about measurement than was taken in; None if not known."""
+    columns = ("person_key", MEASURED)
+    taken_in = lake.consumed("engagement_scores", "person_consents")
+    changes = lake.changes("person_consents", since=taken_in)
+    if changes is None or not all(Path(file).exists() for file in changes.removed):
+        return None
+    now, before = (
+        scan_files("person_consents", files).select(columns)
+        for files in (changes.added, changes.removed)
+    )
+    differ = [
+        one.join(other, on=columns, how="anti", nulls_equal=True).select("person_key")
+        for one, other in ((now, before), (before, now))
+    ]
+    return pl.concat(differ).unique().collect()
+
+
+def _policy(half_life: timedelta, buckets: int, silence: Silence) -> int:
     """The settings as a number, to be noted in the commit like a version."""
-    text = f"{half_life // MICROSECOND} {buckets}"
+    text = f"{half_life // MICROSECOND} {buckets} {silence}"
     return int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)

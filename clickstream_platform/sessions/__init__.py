@@ -6,6 +6,12 @@ from clickstream_platform.sessions.comparison import (
     compare_policies,
     preset_policies,
 )
+from clickstream_platform.sessions.cookieless import (
+    Counting,
+    cookieless_counts,
+    counting_of,
+    refresh_cookieless,
+)
 from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, SessionPolicy
 from clickstream_platform.sessions.refresh import refresh_sessions
 from clickstream_platform.sessions.runaways import runaway_sessions
@@ -23,15 +29,19 @@ __all__ = [
     "PAGE_VIEWS",
     "PINGS",
     "Comparison",
+    "Counting",
     "EngagementWeights",
     "SessionDefinitions",
     "SessionPolicy",
     "compare_policies",
+    "cookieless_counts",
+    "counting_of",
     "load_engagement_weights",
     "load_session_definitions",
     "name_first_sessions",
     "place_events",
     "preset_policies",
+    "refresh_cookieless",
     "refresh_sessions",
     "runaway_sessions",
     "session_events",

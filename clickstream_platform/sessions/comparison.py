@@ -1,6 +1,7 @@
 """Comparing policies: what the same events come to under each, without storing anything."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import date
 from typing import NamedTuple
 
 import polars as pl
@@ -8,7 +9,7 @@ from ibis.backends.duckdb import Backend
 
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.sessions.policy import SessionPolicy
-from clickstream_platform.sessions.rebuild import make_stretches
+from clickstream_platform.sessions.rebuild import Rules, make_stretches
 from clickstream_platform.sessions.summary import load_session_definitions
 from clickstream_platform.settings import SessionSettings, Settings, load_presets
 
@@ -49,7 +50,11 @@ def preset_policies(settings: Settings) -> dict[str, SessionPolicy]:
 
 
 def compare_policies(
-    lake: Lake, settings: Settings, policies: Mapping[str, SessionPolicy]
+    lake: Lake,
+    settings: Settings,
+    policies: Mapping[str, SessionPolicy],
+    *,
+    dates: Collection[date] | None = None,
 ) -> Comparison:
     """Make the sessions of all events under each policy, and sum them up.
 
@@ -57,6 +62,7 @@ def compare_policies(
         lake: The lake; nothing is written.
         settings: Definitions, memory, and where to spill.
         policies: By name; the first is what channels of others are compared with.
+        dates: Make sessions of the events of these dates alone; of all unless given.
     """
     spill = settings.state / "spill"
     spill.mkdir(parents=True, exist_ok=True)
@@ -64,7 +70,7 @@ def compare_policies(
     try:
         view(backend, lake, "identity_map")
         backend.raw_sql("CREATE OR REPLACE TEMP TABLE people AS FROM identity_map")
-        found = {name: _sums(backend, lake, settings, it) for name, it in policies.items()}
+        found = {name: _sums(backend, lake, settings, it, dates) for name, it in policies.items()}
     finally:
         backend.disconnect()
     sums = pl.concat([rows for rows, _ in found.values()], how="vertical")
@@ -87,15 +93,18 @@ def compare_policies(
 
 
 def _sums(
-    backend: Backend, lake: Lake, settings: Settings, policy: SessionPolicy
+    backend: Backend,
+    lake: Lake,
+    settings: Settings,
+    policy: SessionPolicy,
+    dates: Collection[date] | None,
 ) -> tuple[pl.DataFrame, int]:
     """Sums by channel and reason, and how many events are in no session."""
     definitions = load_session_definitions(settings.definitions)
     parts: list[pl.DataFrame] = []
     sessionless = 0
-    for _dates in make_stretches(
-        backend, lake, policy=policy, definitions=definitions, buckets=settings.lake.buckets
-    ):
+    rules = Rules(policy=policy, definitions=definitions, buckets=settings.lake.buckets)
+    for _dates in make_stretches(backend, lake, dates, **rules):
         parts.append(backend.sql(_SUMS).to_polars().cast(_TYPES))
         counted = backend.raw_sql("SELECT count(*) FROM made_sessionless_events").fetchall()
         sessionless += int(counted[0][0])

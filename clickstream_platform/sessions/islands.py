@@ -171,6 +171,17 @@ def add_edited(backend: Backend, lake: Lake, changes: Changes) -> None:
     )
 
 
+def add_turned(backend: Backend) -> None:
+    """Add points for events of ``turned_days``, in ``turned_files``: another verdict about bots."""
+    _add_points(
+        backend,
+        f"SELECT {_PERSON}, e.occurred_us FROM turned_files e "  # noqa: S608 - names of our own
+        "SEMI JOIN turned_days t ON t.visitor_key = e.visitor_key "
+        f"AND t.event_date = e.event_date LEFT JOIN {_PEOPLE} m ON e.visitor_key = m.visitor_key "
+        f"WHERE NOT e.is_synthetic AND {_PERSON} IS NOT NULL",
+    )
+
+
 def add_whole_dates(backend: Backend, dates: Collection[date]) -> None:
     """Add every event and every session of some dates as a point."""
     days = _listed(dates)

@@ -93,6 +93,8 @@ class SessionPolicy:
     """Engaged time beyond which a session is engaged (Google Analytics)."""
     half_life: timedelta = timedelta(days=7)
     """Age at which the engagement points of an event halve."""
+    bots_by_behaviour: bool = False
+    """Whether an event is a bot's, too, where `bot_behaviour` says so of the visitor and day."""
 
     def __post_init__(self) -> None:
         for name in ("timeout", "max_duration", "half_life", "heartbeat"):
@@ -125,6 +127,7 @@ class SessionPolicy:
             min_visit=timedelta(seconds=sessions.min_visit_s),
             engaged_after=timedelta(seconds=sessions.engaged_after_s),
             half_life=timedelta(days=settings.engagement.half_life_days),
+            bots_by_behaviour=sessions.bots_by == "behaviour",
         )
 
     @property

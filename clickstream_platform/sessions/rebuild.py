@@ -1,6 +1,6 @@
 """Making all sessions anew, some dates at a time, in bounded memory."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -12,6 +12,7 @@ from ibis.backends.duckdb import Backend
 from clickstream_platform.lake import DataFile, Lake, view, write_parquet
 from clickstream_platform.sessions.making import COLUMNS, MADE, NO_RESTARTS, make_sessions
 from clickstream_platform.sessions.policy import EPOCH, RESOLUTION, SessionPolicy
+from clickstream_platform.sessions.sources import view_events
 from clickstream_platform.sessions.summary import SessionDefinitions
 
 CHUNK_ROWS = 2_000_000
@@ -62,29 +63,32 @@ class Rules(TypedDict):
     buckets: int
 
 
-def make_stretches(backend: Backend, lake: Lake, **rules: Unpack[Rules]) -> Iterator[list[date]]:
+def make_stretches(
+    backend: Backend, lake: Lake, dates: Collection[date] | None = None, **rules: Unpack[Rules]
+) -> Iterator[list[date]]:
     """Make the sessions of one stretch of dates after the other, as views of the connection.
 
     Args:
         backend: Connection with ``people``; see `make_sessions` for what it has after each step.
         lake: The lake.
+        dates: Dates of events to take in; all unless given.
         rules: See `rebuild_sessions`.
 
     Yields:
         The dates whose events were taken in last.
     """
     columns = ", ".join(COLUMNS)
-    stretches = list(date_stretches(backend, lake))
+    stretches = list(date_stretches(backend, lake, dates))
     backend.raw_sql(NO_RESTARTS)
-    for number, dates in enumerate(stretches):
-        files = lake.files("events", dates=dates)
-        view(backend, lake, "events", files=files, name="stretch_events")
+    for number, stretch in enumerate(stretches):
+        files = lake.files("events", dates=stretch)
+        view_events(backend, lake, rules["policy"], files=files, name="stretch_events")
         carried = f"UNION ALL SELECT {columns} FROM carried_events" if number else ""  # noqa: S608 - names of our own
         backend.raw_sql(
             f"CREATE OR REPLACE TEMP VIEW source_events AS SELECT {columns} FROM stretch_events "  # noqa: S608 - names of our own
             f"WHERE NOT is_synthetic {carried}"
         )
-        end = datetime.combine(max(dates) + timedelta(days=1), time(), UTC)
+        end = datetime.combine(max(stretch) + timedelta(days=1), time(), UTC)
         is_last = number == len(stretches) - 1
         timeout_us = rules["policy"].timeout_us
         make_sessions(
@@ -95,7 +99,7 @@ def make_stretches(backend: Backend, lake: Lake, **rules: Unpack[Rules]) -> Iter
         )
         backend.raw_sql("CREATE OR REPLACE TEMP TABLE carried_events AS FROM next_events")
         backend.raw_sql("CREATE OR REPLACE TEMP TABLE restarts AS FROM carried_restarts")
-        yield dates
+        yield stretch
 
 
 def _find_first_sessions(backend: Backend) -> None:
@@ -126,11 +130,14 @@ def is_bucketed(backend: Backend, lake: Lake, buckets: int) -> bool:
     return bool(strange == 0)
 
 
-def date_stretches(backend: Backend, lake: Lake) -> Iterator[list[date]]:
-    """Split the dates of all events into stretches of `CHUNK_ROWS` events or one date."""
+def date_stretches(
+    backend: Backend, lake: Lake, dates: Collection[date] | None = None
+) -> Iterator[list[date]]:
+    """Split the dates of events into stretches of `CHUNK_ROWS` events or one date."""
     if not lake.exists("events"):
         return
-    counted = view(backend, lake, "events").group_by("event_date").aggregate(rows=_.count())
+    events = view(backend, lake, "events", files=lake.files("events", dates=dates))
+    counted = events.group_by("event_date").aggregate(rows=_.count())
     stretch: list[date] = []
     rows = 0
     for day, number in sorted(counted.to_polars().rows()):

@@ -30,6 +30,7 @@ from clickstream_platform.sessions.making import MADE, make_sessions
 from clickstream_platform.sessions.policy import SessionPolicy
 from clickstream_platform.sessions.rebuild import is_bucketed, rebuild_sessions
 from clickstream_platform.sessions.runaways import LIMITS, runaway_sessions
+from clickstream_platform.sessions.sources import BEHAVIOUR, find_turned_days, view_events
 from clickstream_platform.sessions.summary import SessionDefinitions, load_session_definitions
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
@@ -64,7 +65,10 @@ def refresh_sessions(
         What was done to `sessions`; ``rows_read`` counts the events that entered sessions anew,
         ``details`` the events that differ.
     """
-    versions = {name: lake.version(name) for name in UPSTREAMS}
+    upstreams: tuple[str, ...] = UPSTREAMS
+    if SessionPolicy.of(settings).bots_by_behaviour:
+        upstreams += (BEHAVIOUR,)
+    versions = {name: lake.version(name) for name in upstreams}
     versions |= {"rules": _fingerprint(settings), "bucketed": lake.consumed(DECIDING, "bucketed")}
     consumed = {name: lake.consumed(DECIDING, name) for name in versions}
     chosen = None if dates is None else sorted(set(dates))
@@ -162,6 +166,12 @@ class _Run:
                 # Nobody knows what events said before, so any of them may say something else.
                 return self.rebuild()
             self._find_changes(events)
+            if self.policy.bots_by_behaviour:
+                told = self._changes(BEHAVIOUR)
+                if told is None or not islands.all_there(told.removed):
+                    return self.rebuild()
+                find_turned_days(backend, lake, told)
+                islands.add_turned(backend)
         else:
             islands.no_moved_visitors(backend)
             self._find_points(set(dates))
@@ -215,9 +225,8 @@ class _Run:
     def _make_hulls(self) -> int:
         """Make the sessions of all hulls; return how many events that took."""
         parts = islands.parts_of_hulls(self.backend, self.buckets)
-        view(
-            self.backend, self.lake, "events", files=self._files("events", parts), name="hull_files"
-        )
+        files = self._files("events", parts)
+        view_events(self.backend, self.lake, self.policy, files=files, name="hull_files")
         islands.find_hull_events(self.backend)
         make_sessions(
             self.backend, policy=self.policy, definitions=self.definitions, buckets=self.buckets

@@ -10,7 +10,10 @@ CREDIT_TOLERANCE = 1e-9
 
 
 class Touchpoints(pa.DataFrameModel):
-    """Contacts with marketing that can earn credit: one per session of a person, bots left out.
+    """Contacts with marketing that can earn credit: one per session of a person who allows it.
+
+    Sessions of bots are left out, and of people who do not allow measurement or attribution as of
+    the last run, however old the session.
 
     Grain: touchpoint_id.
     Made by: `clickstream_platform.attribution`. Read by: attribution_credits, reports.
@@ -40,6 +43,8 @@ class Touchpoints(pa.DataFrameModel):
 class Conversions(pa.DataFrameModel):
     """Events that the business has declared to count, once per order.
 
+    Those of people who do not allow measurement as of the last run are left out.
+
     Grain: conversion_id.
     Made by: `clickstream_platform.attribution`. Read by: attribution_credits, reports.
     """
@@ -57,6 +62,9 @@ class Conversions(pa.DataFrameModel):
     conversion_date: pl.Date = pa.Field(description="UTC date of converted_at; partition.")
     order_id: str = pa.Field(nullable=True, description="Order, where there is one.")
     revenue: Money = pa.Field(description="Revenue, reporting currency; 0 where there is none.")
+    is_attributable: bool = pa.Field(
+        description="Its person allows attribution; else its credit goes to (no consent)."
+    )
 
     class Config:
         """Exactly these columns, never cast."""

@@ -36,6 +36,9 @@ class Consents(pa.DataFrameModel):
     consent_analytics: bool = pa.Field(nullable=True, description="Measurement; null: not said.")
     consent_marketing: bool = pa.Field(nullable=True, description="Marketing; null: not said.")
     consent_personalization: bool = pa.Field(nullable=True, description="Profiles; null: not said.")
+    consent_attribution: bool = pa.Field(
+        nullable=True, description="Crediting advertising; null: not said."
+    )
     is_opted_out: bool = pa.Field(
         nullable=True, description="Opted out of sale, sharing or targeting; null: not said."
     )
@@ -52,6 +55,36 @@ class Consents(pa.DataFrameModel):
 
         name = "consents"
         unique = ["commitment"]
+        strict = True
+        coerce = False
+
+
+class PersonConsents(pa.DataFrameModel):
+    """What each person consents to as of the last run, on whichever device they said so.
+
+    Who never chose has no row: the law of the country decides about them.
+
+    Grain: person_key.
+    Made by: `clickstream_platform.collection.consent_log`. Read by: touchpoints, conversions,
+    scores, reports, probabilistic matches.
+    """
+
+    person_id: str = pa.Field(description="Pseudonym of the person.")
+    person_key: int = pa.Field(description="Surrogate of person_id.")
+    consent_analytics: bool = pa.Field(nullable=True, description="Measurement; null: never said.")
+    consent_marketing: bool = pa.Field(nullable=True, description="Marketing; null: never said.")
+    consent_personalization: bool = pa.Field(
+        nullable=True, description="Profiles; null: never said."
+    )
+    consent_attribution: bool = pa.Field(
+        nullable=True, description="Crediting advertising; null: never said."
+    )
+
+    class Config:
+        """Exactly these columns, never cast."""
+
+        name = "person_consents"
+        unique = ["person_key"]
         strict = True
         coerce = False
 
@@ -73,6 +106,9 @@ class ConsentLog(pa.DataFrameModel):
     consent_analytics: bool = pa.Field(nullable=True, description="Measurement; null: not said.")
     consent_marketing: bool = pa.Field(nullable=True, description="Marketing; null: not said.")
     consent_personalization: bool = pa.Field(nullable=True, description="Profiles; null: not said.")
+    consent_attribution: bool = pa.Field(
+        nullable=True, description="Crediting advertising; null: not said."
+    )
     is_opted_out: bool = pa.Field(
         nullable=True, description="Opted out of sale, sharing or targeting; null: not said."
     )

@@ -79,6 +79,15 @@ def type_name(kind: pl.DataType) -> str:
     return str(kind).lower()
 
 
+def _use(table: StoredTable) -> str:
+    if table.processing is not None:
+        return (
+            f" In use for `{table.processing}` of "
+            "[purposes.toml](../guide/consent.md): only rows of people who allow it."
+        )
+    return f" Held whatever people chose, for {table.held_for}." if table.held_for else ""
+
+
 def _storage(table: StoredTable) -> str:
     parts = [
         (f"partitioned by {_listed(table.partition_by)}", table.partition_by),
@@ -86,7 +95,8 @@ def _storage(table: StoredTable) -> str:
         (f"erasure finds a person by {_listed(table.person_columns)}", table.person_columns),
     ]
     said = "; ".join(words for words, columns in parts if columns)
-    return f"{said[0].upper()}{said[1:]}." if said else "It holds nothing of a person."
+    said = f"{said[0].upper()}{said[1:]}." if said else "It holds nothing of a person."
+    return said + _use(table)
 
 
 def _listed(columns: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from ibis.backends.sql import SQLBackend
 
 from clickstream_platform.attribution import (
     MODELS,
+    NO_CONSENT,
     UNATTRIBUTED,
     attribution_credits,
     channel_report,
@@ -73,7 +74,10 @@ def conversions_frame(rows: list[Conversion]) -> pl.DataFrame:
         "revenue": pl.Decimal(18, 4),
     }
     frame = pl.DataFrame(rows, schema=schema, orient="row")
-    return frame.with_columns(conversion_date=pl.from_epoch("converted_us", "us").dt.date())
+    return frame.with_columns(
+        conversion_date=pl.from_epoch("converted_us", "us").dt.date(),
+        is_attributable=~pl.col("conversion_id").str.starts_with("refused"),
+    )
 
 
 BACKEND: list[Backend] = []
@@ -330,6 +334,15 @@ def test_touchpoints_of_somebody_else_earn_nothing() -> None:
     assert rows["channel"].unique().to_list() == [UNATTRIBUTED]
 
 
+def test_conversion_that_may_not_be_attributed_keeps_its_sum_and_names_the_reason() -> None:
+    # Ann converts twice after one touch, once where she may not be credited: 1 + 1 conversions.
+    refused: Conversion = ("refused0", ANN, microseconds(NOON), Decimal(7))
+    rows = earned(path(("Email", DAY)), [*ANN_CONVERTS, refused])
+    report = channel_report(rows).filter(pl.col("model") == "linear").drop("model")
+    assert sorted(report.rows()) == [(NO_CONSENT, 1.0, 7.0), ("Email", 1.0, 100.0)]
+    assert rows.filter(pl.col("channel") == NO_CONSENT)["touchpoint_id"].null_count() == len(MODELS)
+
+
 @pytest.mark.parametrize("name", ["half_life", "lookback"])
 def test_durations_must_be_longer_than_zero(name: str) -> None:
     policy = Policy(half_life=timedelta(0)) if name == "half_life" else Policy(timedelta(0))
@@ -364,7 +377,12 @@ def test_engines_agree(tmp_path: Path, duckdb_backend: Backend, spark_backend: S
         for i in range(400)
     ]
     conversions: list[Conversion] = [
-        (f"c{i}", i * 5 % 37, i**2 % 991 * 7_654_321_987, Decimal(i**4 % 9973) / 100)
+        (
+            f"{'refused' if i % 7 == 0 else 'c'}{i}",
+            i * 5 % 37,
+            i**2 % 991 * 7_654_321_987,
+            Decimal(i**4 % 9973) / 100,
+        )
         for i in range(60)
     ]
     frames = {"t": touches_frame(touches), "c": conversions_frame(conversions)}

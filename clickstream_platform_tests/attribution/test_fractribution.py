@@ -21,7 +21,14 @@ from clickstream_platform.attribution import (
     touchpoints,
     with_channel,
 )
-from clickstream_platform_tests.frames import events_frame, sessions_frame, surrogate
+from clickstream_platform.collection.consent import load_policy
+from clickstream_platform.collection.consent_log import silence_of
+from clickstream_platform_tests.frames import (
+    events_frame,
+    person_consents_frame,
+    sessions_frame,
+    surrogate,
+)
 
 CHANNELS = """
 otherwise = "Unmatched_Channel"
@@ -100,14 +107,17 @@ def tables(suite: Path, tmp_path: Path, duckdb_backend: Backend) -> Tables:
         session_key=pl.Series([surrogate(row["domain_sessionid"]) for row in raw])
     )
     (tmp_path / "channels.toml").write_text(CHANNELS)
+    held, silence = person_consents_frame({}), silence_of(load_policy())
     stored = {
         name: duckdb_backend.create_table(name, frame.to_arrow())
-        for name, frame in {"s": sessions, "e": events, "p": places}.items()
+        for name, frame in {"s": sessions, "e": events, "p": places, "h": held}.items()
     }
     named = with_channel(stored["s"], load_channel_rules(tmp_path))
-    found = conversions(stored["e"], stored["p"], named, load_conversion_rules())
+    found = conversions(
+        stored["e"], stored["p"], named, stored["h"], load_conversion_rules(), silence
+    )
     visits = named.filter(named.page_views > 0)
-    return Tables(visits, touchpoints(visits), found)
+    return Tables(visits, touchpoints(visits, stored["h"], silence), found)
 
 
 def when(row: dict[str, str]) -> str:
@@ -215,6 +225,7 @@ def last_visits(tables: Tables) -> ir.Table:
         conversion_date=others.touch_date.max(),
         converted_us=others.touched_us.max(),
         revenue=others.touched_us.max() * 0,
+        is_attributable=others.touched_us.max() > 0,
     )
 
 

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +12,7 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from clickstream_platform.attribution import (
+    NO_CONSENT,
     refresh_conversions,
     refresh_credits,
     refresh_touchpoints,
@@ -256,6 +258,48 @@ def test_erased_and_vacuumed_people_leave_no_rows(
     assert lake.scan("touchpoints").collect()["person_id"].to_list() == ["bob"]
 
 
+def test_withdrawal_takes_effect_for_old_data_and_sums_stay(
+    lake: Lake, settings: Settings, world: World
+) -> None:
+    world.add([visit("b1", "bob", 2, "Display"), purchase("p2", "bob", 3)])
+    world.choices = {"ann": "yy", "bob": "yy"}
+    write(lake, world)
+    refresh(lake, settings)
+    assert credit(lake, "first") == {"p1": {"Email": 1.0}, "p2": {"Display": 1.0}}
+    # Ann may be counted but not credited any more: her conversion stays, with its revenue.
+    world.choices["ann"] = "yn"
+    write(lake, world)
+    done = refresh(lake, settings)
+    assert not any(it.is_full for it in done.values())
+    assert done["touchpoints"].dates == (day(0), day(2))
+    assert credit(lake, "first") == {"p1": {NO_CONSENT: 1.0}, "p2": {"Display": 1.0}}
+    assert lake.scan("touchpoints").collect()["person_id"].to_list() == ["bob"]
+    first = lake.scan("attribution_credits").filter(pl.col("model") == "first").collect()
+    assert first["revenue"].sum() == 40
+    # Without consent to measurement it leaves as a whole; given again, all of it is back.
+    world.choices["ann"] = "ny"
+    write(lake, world)
+    refresh(lake, settings)
+    assert kept(lake) == ["p2"]
+    world.choices["ann"] = "yy"
+    write(lake, world)
+    refresh(lake, settings)
+    assert credit(lake, "first")["p1"] == {"Email": 1.0}
+
+
+def test_other_purposes_recompute_everything(
+    lake: Lake, settings: Settings, world: World, tmp_path: Path
+) -> None:
+    write(lake, world)
+    refresh(lake, settings)
+    shipped = resources.files("clickstream_platform.collection.consent") / "purposes.toml"
+    strict = shipped.read_text().replace('rule = "opt_out"', 'rule = "opt_in"')
+    (tmp_path / "purposes.toml").write_text(strict)
+    done = refresh(lake, settings.model_copy(update={"definitions": tmp_path}))
+    assert [it.is_full for it in done.values()] == [True, True, False]
+    assert [rows.height for rows in stored(lake).values()] == [0, 0, 0]
+
+
 def test_other_definitions_recompute_everything(
     lake: Lake, tmp_path: Path, settings: Settings, world: World
 ) -> None:
@@ -277,7 +321,7 @@ def test_other_definitions_recompute_everything(
 
 VISITORS = st.sampled_from(["ann", "bob", "v1", "v2"])
 HAPPENINGS = st.builds(
-    lambda number, visitor, hour, name, order, revenue, channel: Happening(
+    lambda number, visitor, hour, name, order, revenue, channel, country: Happening(
         f"e{number}",
         visitor,
         hours(0) + hour * HOUR_US // 2,
@@ -285,6 +329,7 @@ HAPPENINGS = st.builds(
         order if name == "purchase" else None,
         Decimal(revenue),
         channel,
+        country,
     ),
     st.integers(0, 60),
     VISITORS,
@@ -293,6 +338,7 @@ HAPPENINGS = st.builds(
     st.sampled_from([None, "o1", "o2"]),
     st.integers(0, 100),
     st.sampled_from(["Direct", "Email", "Display"]),
+    st.sampled_from(["US", "US", "DE"]),
 )
 CHANGES = st.one_of(
     st.tuples(st.just("add"), st.lists(HAPPENINGS, min_size=1, max_size=12)),
@@ -300,7 +346,13 @@ CHANGES = st.one_of(
     st.tuples(st.just("merge"), st.sampled_from(["v1", "v2"])),
     st.tuples(st.just("part"), st.sampled_from(["v1", "v2"])),
     st.tuples(st.just("bot"), VISITORS),
-    st.tuples(st.just("vacuum"), st.sampled_from(["events", "sessions", "conversions"])),
+    st.tuples(
+        st.just("choose"),
+        st.dictionaries(
+            VISITORS, st.sampled_from(["yy", "yn", "ny", "nn", "y-", "--"]), min_size=1
+        ),
+    ),
+    st.tuples(st.just("vacuum"), st.sampled_from(["events", "sessions", "person_consents"])),
     st.tuples(st.just("compact"), st.sampled_from(["session_events", "touchpoints"])),
     st.tuples(st.just("refresh"), st.sampled_from([*STAGES])),
 )
@@ -319,6 +371,8 @@ def apply(lake: Lake, settings: Settings, world: World, change: tuple[str, objec
             world.people.pop(what, None)
         case "bot", str():
             world.bots ^= {what}
+        case "choose", dict():
+            world.choices |= what
         case "vacuum", str():
             lake.vacuum(what)
         case "compact", str():
@@ -331,7 +385,7 @@ def apply(lake: Lake, settings: Settings, world: World, change: tuple[str, objec
 
 
 @pytest.mark.slow
-@example_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     first=st.lists(HAPPENINGS, min_size=1, max_size=25),
     changes=st.lists(CHANGES, min_size=1, max_size=5),

@@ -5,8 +5,10 @@ import subprocess
 import sys
 
 PRINT = (
+    "from clickstream_platform.collection.consent import load_policy; "
+    "from clickstream_platform.collection.consent_log import silence_of; "
     "from clickstream_platform.sessions import load_session_definitions; "
-    "print(load_session_definitions(None))"
+    "print(load_session_definitions(None), silence_of(load_policy()))"
 )
 
 

@@ -12,6 +12,7 @@ from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform_tests.frames import (
     events_frame,
     instant,
+    person_consents_frame,
     sessions_frame,
     surrogate,
 )
@@ -33,6 +34,7 @@ class Happening:
     order: str | None = None
     revenue: Decimal | None = None
     channel: str = "Email"
+    country: str = "US"
 
 
 @dataclass
@@ -44,6 +46,8 @@ class World:
     """Person of a visitor that is not its own."""
     bots: set[str] = field(default_factory=set)
     """People who are none."""
+    choices: dict[str, str] = field(default_factory=dict)
+    """What people allow: measurement, then attribution, as y, n or - for never said."""
 
     def add(self, happenings: Iterable[Happening]) -> None:
         self.happenings |= {it.event_id: it for it in happenings}
@@ -75,6 +79,7 @@ class World:
                     "started_at": instant(run[0].us),
                     "ended_at": instant(run[-1].us),
                     "channel": run[0].channel,
+                    "country": run[0].country,
                     "is_bot": person in self.bots,
                     "events": len(run),
                     "conversions": sum(it.name == "purchase" for it in run),
@@ -109,12 +114,19 @@ class World:
             "sessions": sessions_frame(sessions),
         }
 
+    def person_consents(self) -> pl.DataFrame:
+        """What the people of the world allow."""
+        return person_consents_frame(self.choices)
+
 
 def write(lake: Lake, world: World, *, order: tuple[str, ...] = ()) -> None:
     """Bring the upstream tables to what the world says, rewriting dates that differ."""
     tables = world.tables()
     for name in order or tuple(tables):
         bring(lake, name, tables[name])
+    held, before = world.person_consents(), lake.scan("person_consents").collect()
+    if not lake.exists("person_consents") or not held.equals(before):
+        lake.overwrite("person_consents", held)
 
 
 def hours(number: float) -> int:

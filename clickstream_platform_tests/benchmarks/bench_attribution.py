@@ -57,7 +57,7 @@ SELECT 's_' || person || '_' || n AS session_id, n AS session_key,
     AS channel,
   CASE WHEN luck % 6 = 2 THEN 'spring' END AS campaign_name,
   CASE WHEN luck = 0 THEN 1 ELSE 0 END AS conversions, CAST(0 AS DECIMAL(18, 4)) AS revenue,
-  1.0 AS engagement_points, false AS is_bot
+  'US' AS country, 1.0 AS engagement_points, false AS is_bot
 FROM drawn
 """
 
@@ -83,6 +83,8 @@ FROM (
 def write_world(data: Path, count: int, first: int = 0) -> None:
     """Write sessions, three events of each, and which event is in which session."""
     lake = Lake(load_settings(data).lake_folder)
+    if not lake.exists("person_consents"):  # in the US nobody needs to have chosen
+        lake.append("person_consents", pl.DataFrame(schema=polars_schema("person_consents")))
     step = 1_000_000
     for start in range(first, count, step):
         connection = duckdb.connect()

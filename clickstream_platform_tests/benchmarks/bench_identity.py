@@ -11,18 +11,25 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from clickstream_platform.attribution import (
+    refresh_conversions,
+    refresh_credits,
+    refresh_touchpoints,
+)
 from clickstream_platform.identity import component_labels, merge_components, refresh_identity
 from clickstream_platform.identity.components import Keys
 from clickstream_platform.lake import Lake, connect, stream, view
+from clickstream_platform.segments import refresh_scores, refresh_segments
 from clickstream_platform.sessions import refresh_sessions
-from clickstream_platform.settings import LakeSettings, load_settings
+from clickstream_platform.settings import LakeSettings, Settings, load_settings
 
 HOURS = 30 * 24
 """Hours over which the links are spread: an hour of new ones is one in so many."""
@@ -96,7 +103,8 @@ def slopes(numbers: list[int]) -> None:
 
 
 EVENTS_SQL = """
-SELECT 'e' || range AS event_id, range AS event_key, 'page_view' AS event_name,
+SELECT 'e' || range AS event_id, range AS event_key,
+  CASE WHEN range % 50 = 0 THEN 'purchase' ELSE 'page_view' END AS event_name,
   make_timestamptz(us) AS occurred_at, us AS occurred_us, CAST(make_timestamp(us) AS DATE)
   AS event_date, make_timestamptz(us) AS received_at, 0 AS clock_skew_ms, false AS is_late,
   'canonical' AS source, 'b' AS batch_id, range AS ordinal, 'client' AS collection_source,
@@ -110,48 +118,56 @@ FROM (SELECT range, range % ({count} // 10) AS visitor,
 """
 
 
-class Refreshes(NamedTuple):
-    """CPU seconds of refreshes through the lake."""
+NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
-    identity: float
-    sessions: float
-    late_identity: float
-    late_sessions: float
+STAGES: dict[str, Callable[[Lake, Settings], object]] = {
+    "identity": refresh_identity,
+    "sessions": refresh_sessions,
+    "touchpoints": refresh_touchpoints,
+    "conversions": refresh_conversions,
+    "credits": refresh_credits,
+    "scores": refresh_scores,
+    "segments": lambda lake, settings: refresh_segments(lake, settings, now=NOW),
+}
+"""Everything that follows from who is who, in order."""
+
+Costs: TypeAlias = dict[str, float]
+"""CPU seconds by stage."""
 
 
-def measured(size: int) -> Refreshes:
-    """A full refresh of so many events, then one late login of one person."""
+def measured(size: int) -> tuple[Costs, Costs]:
+    """All from so many events, then what one late login of one person costs."""
     with tempfile.TemporaryDirectory() as folder:
         settings = load_settings(Path(folder))
         lake = Lake(settings.lake_folder)
+
+        def refreshed() -> Costs:
+            return {name: cpu(lambda: stage(lake, settings)) for name, stage in STAGES.items()}  # noqa: B023 - called at once
+
         write(lake, EVENTS_SQL.format(count=size, first=0, last=size))
-        identity = cpu(lambda: refresh_identity(lake, settings))
-        sessions = cpu(lambda: refresh_sessions(lake, settings))
+        whole = refreshed()
         late = EVENTS_SQL.format(count=size, first=size, last=size + 1)
         write(lake, late.replace("range % 5 = 0", "true").replace("visitor // 3", "visitor"))
-        one = cpu(lambda: refresh_identity(lake, settings))
-        after = cpu(lambda: refresh_sessions(lake, settings))
-        return Refreshes(identity, sessions, one, after)
+        return whole, refreshed()
 
 
 def refreshes(sizes: list[int]) -> None:
     """What a late login costs beside everything, and how everything grows."""
     measured(WARM_UP)
     taken = {size: measured(size) for size in sizes}
-    for size, it in taken.items():
-        for name, one, whole in (
-            ("identity", it.late_identity, it.identity),
-            ("sessions", it.late_sessions, it.sessions),
-        ):
+    for size, (whole, late) in taken.items():
+        for name in [*STAGES, "all of it"]:
+            one, all_ = (it.get(name, sum(it.values())) for it in (late, whole))
             note(
                 f"late login, {size:,} events: {name} CPU, one person / everybody",
-                f"{one:.2f} s / {whole:.2f} s ({one / whole:.0%})",
+                f"{one:.2f} s / {all_:.2f} s ({one / all_:.0%})",
                 "",
             )
     if len(sizes) > 1:
         low, high = sizes[0], sizes[-1]
-        exponent = math.log(taken[high].identity / taken[low].identity) / math.log(high / low)
-        each = taken[high].identity / high * 1e6
+        identity = {size: whole["identity"] for size, (whole, _) in taken.items()}
+        exponent = math.log(identity[high] / identity[low]) / math.log(high / low)
+        each = identity[high] / high * 1e6
         note("identity from all events: exponent", f"{exponent:.2f} ({each:.2f} us an event)", "")
 
 

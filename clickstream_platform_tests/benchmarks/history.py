@@ -118,6 +118,17 @@ def last_day(events: int) -> int:
     return max(round(events / EVENTS_PER_DAY), 2) - 1
 
 
+AGREED_SQL = """
+SELECT prefix || md5(kind || range) AS person_id,
+  CAST('0x' || left(md5(kind || range), 15) AS BIGINT) AS person_key,
+  true AS consent_analytics, range % 3 = 0 AS consent_marketing,
+  CAST(NULL AS BOOLEAN) AS consent_personalization, true AS consent_attribution
+FROM range({visitors}), (VALUES ('pv_', 'v'), ('pu_', 'u')) AS kinds (prefix, kind)
+ORDER BY person_key
+"""
+"""Visitors and users, all of whom agreed to measurement."""
+
+
 def write_history(data: Path, events: int) -> None:
     """Write a history, up to the hour of the arrivals, as the events table of a lake."""
     settings = load_settings(data)
@@ -128,6 +139,7 @@ def write_history(data: Path, events: int) -> None:
             rows = rows.filter(pl.col("us") < arrivals_from_us(events))
         made = events_of(rows, buckets=settings.lake.buckets)
         lake.append("events", made.sort("visitor_key", "occurred_us"))
+    lake.append("person_consents", duckdb.sql(AGREED_SQL.format(visitors=VISITORS)).pl())
 
 
 def append_arrivals(data: Path, events: int, *, hour: int) -> int:

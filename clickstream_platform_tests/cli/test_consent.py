@@ -71,6 +71,21 @@ def test_opt_in_rates_by_hand(visited: Lake, settings: Settings) -> None:
         assert sum(row[0] for (name, _), row in rows.items() if name == dimension) == 4
 
 
+def test_events_whose_identifiers_were_taken_at_the_door_are_lost_events_of_nobody(
+    visited: Lake, settings: Settings
+) -> None:
+    # Two refusals on /a, and one event without identifiers that says nothing.
+    nobody = {"visitor": None, "page_path": "/a"}
+    arrive(
+        visited,
+        settings,
+        [event(7, says="n", **nobody), event(8, says="n", **nobody), event(9, **nobody)],  # type: ignore[arg-type]  # one of them is no column
+    )
+    rows = {row[:2]: row[2:] for row in consent_rates(visited, settings, days=30).iter_rows()}
+    assert rows["page", "/a"] == (3, 1, 1, 1, 0.5, pytest.approx(2 / 3), 5)
+    assert rows["country", "DE"][-1] == 5
+
+
 def test_report_and_show_print_what_is_recorded(visited: Lake, settings: Settings) -> None:
     assert visited.row_count("consent_log") == 3
     rates = json.loads(consent("report", "--json", settings=settings))

@@ -90,4 +90,19 @@ def test_policy_is_printed_as_headers_and_as_json(tmp_path: Path) -> None:
 def test_policy_needs_a_container_or_reports(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"^container is missing"):
         tags("csp")
+    with pytest.raises(ParameterError, match=r"^collector is missing, to which --key reports"):
+        tags("csp", "--from-events", "--key", "k", "--data", tmp_path / "data")
     assert "default-src 'self'" in tags("csp", "--from-events", "--data", tmp_path / "data")
+
+
+def test_budget_fails_where_a_limit_is_exceeded(tmp_path: Path) -> None:
+    entries = [
+        {"request": {"url": url}, "response": {"_transferSize": 10}}
+        for url in ("https://shop.example/", "https://ads.example/x.js")
+    ]
+    file, own = tmp_path / "shop.har", tmp_path / "budget.toml"
+    file.write_text(json.dumps({"log": {"entries": entries}}))
+    assert "third_party_requests" in tags("budget", file)
+    own.write_text("tracker = '/t.js'\n[limits]\nthird_party_bytes = 9\n")
+    (told,) = json.loads(tags("budget", file, "--budget", own, "--json", code=1))
+    assert (told["limit"], told["measured"], told["is_kept"]) == ("third_party_bytes", 10, False)

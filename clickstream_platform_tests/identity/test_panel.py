@@ -15,6 +15,7 @@ from clickstream_platform.identity.matching import (
     match_visitors,
     pairs_of,
 )
+from clickstream_platform.identity.people import with_person
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import load_file
@@ -82,8 +83,11 @@ def test_without_logins_few_are_found_and_none_wrongly(panel: Settings) -> None:
 
 def test_nobody_agreed_so_nobody_is_matched(panel: Settings) -> None:
     lake = Lake(panel.lake_folder)
-    events = view(connect(panel.lake), lake, "events")
-    agreed = consented_events(events, purpose="consent_personalization")
+    backend = connect(panel.lake)
+    events, people, held = (
+        view(backend, lake, name) for name in ("events", "identity_map", "person_consents")
+    )
+    agreed = consented_events(with_person(events, people), held, purpose="consent_personalization")
     assert agreed.count().to_pyarrow().as_py() == 0
     with pytest.raises(TooFewRecordsError, match=r"0 records are too few"):
         match_visitors(lake, panel)

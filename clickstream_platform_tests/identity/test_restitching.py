@@ -11,9 +11,10 @@ from clickstream_platform.attribution import (
     refresh_credits,
     refresh_touchpoints,
 )
+from clickstream_platform.collection.consent_log import refresh_consents, refresh_person_consents
 from clickstream_platform.identity import decide, refresh_identity
 from clickstream_platform.lake import Lake, Refreshed
-from clickstream_platform.segments import refresh_scores
+from clickstream_platform.segments import refresh_scores, refresh_segments
 from clickstream_platform.sessions import refresh_sessions
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.frames import NOON, events_frame, surrogate
@@ -21,6 +22,8 @@ from clickstream_platform_tests.frames import NOON, events_frame, surrogate
 DAY = timedelta(days=1)
 STAGES: dict[str, Callable[..., Refreshed]] = {
     "identity_map": refresh_identity,
+    "consents": lambda lake, settings, **_: refresh_consents(lake, settings)[0],
+    "person_consents": lambda lake, _, *, full: refresh_person_consents(lake, now=NOON, full=full),
     "sessions": refresh_sessions,
     "touchpoints": refresh_touchpoints,
     "conversions": refresh_conversions,
@@ -46,7 +49,7 @@ def rows(lake: Lake) -> dict[str, list[tuple[object, ...]]]:
 def page(number: int, visitor: str, day: float, **more: object) -> dict[str, object]:
     return {
         "event_id": f"{visitor}-{number}", "visitor_id": visitor, "occurred_at": NOON + day * DAY,
-        "campaign_source": "news" if number % 5 == 0 else None, **more,
+        "country": "US", "campaign_source": "news" if number % 5 == 0 else None, **more,
     }  # fmt: skip
 
 
@@ -76,7 +79,7 @@ def test_late_login_repairs_a_month_and_only_its_person(lake: Lake, settings: Se
     # On the 31st day user 7 signs in on the phone: thirty days of visits were theirs.
     lake.append("events", events_frame([page(31, "phone7", 31, user_id="user7")]))
     done = refresh(lake, settings)
-    assert not any(it.is_full for it in done.values())
+    assert [name for name, it in done.items() if it.is_full] == ["person_consents"]
     assert done["identity_map"].details["identifiers_affected"] == 3
     assert done["sessions"].rows_read <= 32, "their own events, and nobody else's"
     now = lake.scan("sessions").collect()
@@ -86,6 +89,45 @@ def test_late_login_repairs_a_month_and_only_its_person(lake: Lake, settings: Se
     assert kept.sort("session_id").rows() == others.sort("session_id").rows()
     assert len(credited(lake, "user7")) > len(before), "the campaigns of the month earn credit"
     equals_full(lake, settings)
+
+
+OFTEN = """
+description = "People who came at least thirty-two times."
+owner = "us"
+purpose = "analytics"
+expires = 2027-01-01
+table = "sessions"
+count = { min = 32 }
+within_days = 60
+"""
+
+
+def test_segments_follow_a_late_login(lake: Lake, settings: Settings) -> None:
+    own = settings.data / "own"
+    (own / "segments").mkdir(parents=True)
+    (own / "segments" / "often.toml").write_text(OFTEN)
+    settings = settings.model_copy(update={"definitions": own})
+
+    def members(day: int) -> list[str]:
+        refresh(lake, settings)
+        refresh_consents(lake, settings)
+        refresh_segments(lake, settings, now=NOON + day * DAY)
+        found = lake.scan("segment_members").filter(pl.col("segment") == "often").collect()
+        return found.filter(pl.col("until_at").is_null())["person_id"].to_list()
+
+    agreed = [it | {"consent_analytics": True} for it in a_month(3)]
+    lake.append("events", events_frame(agreed))
+    # Thirty days on the phone and one on the laptop, apart: nobody came so often.
+    assert members(31) == []
+    login = page(31, "phone1", 31, user_id="user1", consent_analytics=True)
+    lake.append("events", events_frame([login]))
+    assert members(32) == ["user1"]
+    phone, user = ((name, surrogate(name)) for name in ("phone1", "user1"))
+    decide(
+        lake, "unmerge", reason="lent", actor="ann", now=NOON + 40 * DAY,
+        identifier=phone, other=user,
+    )  # fmt: skip
+    assert members(33) == []
 
 
 def test_decision_is_followed_downstream(lake: Lake, settings: Settings) -> None:

@@ -25,7 +25,9 @@ NOW = datetime.now(UTC).replace(minute=30, second=0, microsecond=0)
 DERIVED = (
     "identity_map",
     "consents",
+    "person_consents",
     "bot_behaviour",
+    "cookieless_counts",
     "sessions",
     "touchpoints",
     "conversions",
@@ -37,7 +39,7 @@ TOGETHER = {
     "sessions": ("sessions", "session_events", "sessionless_events", "runaway_sessions"),
 }
 FIRST: dict[str, set[str | None]] = {
-    name: {None} for table in DERIVED[:3] for name in TOGETHER.get(table, (table,))
+    name: {None} for table in DERIVED[:4] for name in TOGETHER.get(table, (table,))
 }
 """What is asked for when events have news: one run writes all tables of a stage."""
 
@@ -124,12 +126,12 @@ def test_after_a_tick_nothing_is_asked_for(world: World) -> None:
 def test_what_another_run_must_write_first_is_waited_for(world: World) -> None:
     world.arrive()
     assert world.asked() == FIRST
-    for table in DERIVED[:3]:
+    for table in DERIVED[:4]:
         world.refresh(table)
     today: set[str | None] = {day_key(NOW.date())}
-    dated = (*TOGETHER["sessions"], *DERIVED[3:])
+    dated = (*TOGETHER["sessions"], *DERIVED[4:])
     assert world.asked() == dict.fromkeys(dated, today)
-    for table in DERIVED[3:]:
+    for table in DERIVED[4:]:
         world.refresh(table)
     # The rest has no dates: one run asks for all of it, in order.
     last = ("engagement_scores", "segment_members", "segments", "crm_syncs")
@@ -222,6 +224,7 @@ def test_old_partitions_are_asked_for_within_the_window(
 ) -> None:
     world.arrive(at=NOW - age)
     world.refresh("identity_map")
+    world.refresh("bot_behaviour")
     asked = world.asked().get("sessions", set())
     assert asked == ({day_key((NOW - age).date())} if is_asked else set())
 

@@ -15,6 +15,7 @@ from clickstream_platform.attribution import (
     refresh_touchpoints,
 )
 from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
+from clickstream_platform.collection.consent_log import refresh_consents, refresh_person_consents
 from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.identity import refresh_identity
 from clickstream_platform.lake import Lake, polars_schema
@@ -34,6 +35,8 @@ PASSER_BY = "visitor-81aa02f7"
 
 DERIVED: dict[str, Callable[[Lake, Settings, bool], object]] = {
     "identity_map": lambda lake, settings, full: refresh_identity(lake, settings, full=full),
+    "consents": lambda lake, settings, _: refresh_consents(lake, settings),
+    "person_consents": lambda lake, _, full: refresh_person_consents(lake, now=TODAY, full=full),
     "bot_behaviour": lambda lake, settings, full: refresh_bot_behaviour(lake, settings, full=full),
     "sessions": lambda lake, settings, full: refresh_sessions(lake, settings, full=full),
     "touchpoints": lambda lake, settings, full: refresh_touchpoints(lake, settings, full=full),
@@ -55,6 +58,7 @@ def record(
         "event_name": "page_view",
         "occurred_at": at,
         "received_at": at,
+        "country": "US",
         "page_url": f"https://shop.example/p/{number}",
         **{name: value for name, value in ids.items() if value is not None},
         **more,

@@ -20,6 +20,7 @@ from clickstream_platform.events import Ledger
 from clickstream_platform.lake import Lake
 from clickstream_platform.orchestration import materialize_all
 from clickstream_platform.orchestration.definitions import definitions
+from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.watches import canary_evaluation
 from clickstream_platform.quality import canary_arrivals
 from clickstream_platform.services.collector import write_keys
@@ -145,6 +146,25 @@ def test_canary_that_nobody_took_fails_the_check(world: World) -> None:
     found = canary_evaluation(world.lake, nowhere, now=now)
     assert (found.passed, found.metadata["refused"].value) == (False, 1)
     assert canary_evaluation(world.lake, nowhere, now=now + timedelta(days=1, seconds=1)).passed
+
+
+def test_job_fails_where_nobody_takes_the_canary_and_says_so_of_those_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLICKSTREAM_CANARY__URL", "http://127.0.0.1:9")
+    platform = Platform(data=str(world.settings.data))
+    job = definitions.resolve_job_def("canary")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(
+            instance=instance, resources={"platform": platform}, raise_on_error=False
+        )
+        assert not result.success
+        (told,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("events"), "canary_arrival"), limit=9
+        )
+    assert told.status.value == "FAILED"
+    (failed,) = [it for it in result.all_events if it.is_step_failure]
+    assert "was not taken: the collector cannot be reached" in str(failed.step_failure_data)
 
 
 def test_commands_send_and_check(world: World) -> None:

@@ -1,9 +1,10 @@
 """Reports about the Content-Security-Policy: both ways of browsers, to the table, and abuses."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import dagster as dg
 import httpx
 import polars as pl
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from clickstream_platform.collection.protocols.csp import origin_of
 from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.lake import Lake
+from clickstream_platform.orchestration.resources import Platform
+from clickstream_platform.orchestration.sensors import new_domain_alarm
 from clickstream_platform.orchestration.watches import new_domains_evaluation
 from clickstream_platform.services.collector import running_micro
 from clickstream_platform_tests.events.door import landed
@@ -105,6 +108,27 @@ def test_first_report_of_a_domain_alarms_until_its_vendor_is_known(door: Door) -
     )
     approved = door.settings.model_copy(update={"definitions": own})
     assert new_domains_evaluation(lake, approved, now=NOW).passed
+
+
+def test_sensor_tells_of_a_domain_once(door: Door) -> None:
+    door.now = datetime.now(UTC)
+    door.send(reported(door.key().key, {"csp-report": OLD_WAY}))
+    loaded(door)
+    platform = Platform(data=str(door.settings.data))
+    with dg.DagsterInstance.ephemeral() as instance:
+        first, second = None, None
+        for cursor in (None, "x.example"):
+            context = dg.build_sensor_context(
+                instance, cursor=cursor, resources={"platform": platform}
+            )
+            first, second = second, new_domain_alarm(context)
+        assert isinstance(first, dg.SensorResult)
+        assert isinstance(second, dg.SensorResult)
+        assert first.cursor == second.cursor == "x.example"
+        (told,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("events"), "new_domains"), limit=9
+        )
+        assert told.status.value == "FAILED"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import Kind, NewKey
 from clickstream_platform.services.collector import Collector, EventLog, write_keys
 from clickstream_platform.services.collector.serve import bot_scoring
@@ -26,6 +27,7 @@ class Door:
     settings: Settings
     options: Mapping[str, Any] = field(default_factory=dict)
     now: datetime = NOW
+    enrichments: tuple[Enrichment, ...] = ()
     scores_bots: bool = False
     """Off, for all that is sent here comes from a library that fetches pages."""
 
@@ -60,9 +62,13 @@ class Door:
             section,
             log,
             write_keys(self.settings),
-            enrichments=[bot_scoring(self.settings)] if self.scores_bots else [],
+            enrichments=self._enrichments(),
             clock_ns=lambda: int(self.now.timestamp() * 1_000_000) * 1000,
         )
+
+    def _enrichments(self) -> list[Enrichment]:
+        scoring = [bot_scoring(self.settings)] if self.scores_bots else []
+        return [*scoring, *self.enrichments]
 
     def send(self, *requests: httpx.Request) -> list[httpx.Response]:
         """Send requests to a fresh collector one after another, and let it seal what it took."""

@@ -14,8 +14,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from ibis.backends.duckdb import Backend
 
+from clickstream_platform.identity import identity_links, map_identities
 from clickstream_platform.sessions import SessionPolicy
+from clickstream_platform_tests.engines import run
 from clickstream_platform_tests.frames import events_frame
 from clickstream_platform_tests.sessions.making import by_statements
 
@@ -99,18 +102,61 @@ def test_sessions_are_the_published_ones(
         # Warehouses truncate or round up.
         assert ours["duration_s"] == pytest.approx(float(it["session_duration_s"]), abs=1)
         assert ours["page_views"] == int(it["screen_views"] or 0)
+        assert (ours["landing_path"] or "") == it["first_screen_view_name"]
+        assert (ours["exit_path"] or "") == it["last_screen_view_name"]
 
 
 @pytest.mark.parametrize("warehouse", WAREHOUSES)
 def test_users_are_the_published_ones(case: Path, sessions: dict[str, Row], warehouse: str) -> None:
     expected = rows(case / "expected" / warehouse / "snowplow_mobile_users_expected.csv")
-    views: Counter[str] = Counter()
-    visits: Counter[str] = Counter()
-    for it in sessions.values():
-        visits[it["visitor_id"]] += 1
-        views[it["visitor_id"]] += it["page_views"]
-    assert {it["device_user_id"]: int(it["sessions"]) for it in expected} == visits
-    assert {it["device_user_id"]: int(it["screen_views"] or 0) for it in expected} == dict(views)
+    assert {it["device_user_id"] for it in expected} == {
+        it["visitor_id"] for it in sessions.values()
+    }
+    for it in expected:
+        theirs = [row for row in sessions.values() if row["visitor_id"] == it["device_user_id"]]
+        assert len(theirs) == int(it["sessions"])
+        assert sum(row["page_views"] for row in theirs) == int(it["screen_views"] or 0)
+        assert min(row["started_at"] for row in theirs) == instant(it["start_tstamp"])
+        assert max(row["ended_at"] for row in theirs) == instant(it["end_tstamp"])
+        assert len({row["session_date"] for row in theirs}) == int(it["active_days"])
+        lasted = sum(row["duration_s"] for row in theirs)
+        assert lasted == pytest.approx(float(it["sessions_duration_s"]), abs=len(theirs))
+
+
+@pytest.mark.parametrize("warehouse", WAREHOUSES)
+def test_person_is_theirs_where_a_device_has_one_user(
+    case: Path, sessions: dict[str, Row], warehouse: str, duckdb_backend: Backend, tmp_path: Path
+) -> None:
+    expected = rows(case / "expected" / warehouse / "snowplow_mobile_sessions_expected.csv")
+    stitched = {it["device_user_id"]: it["stitched_user_id"] for it in expected}
+    users = {it["session_id"]: it["user_id"] for it in expected}
+    # Snowplow gives a device to the user of its last session, whoever used it before.
+    last = {it["visitor_id"]: it for it in sorted(sessions.values(), key=lambda it: it["ended_at"])}
+    assert {device: users[row["person_id"]] for device, row in last.items()} == stitched
+    # We give a device that several users signed in on to none of them.
+    logins = (
+        events(case)
+        .filter(pl.col("user_id").is_in([*users]))
+        .with_columns(user_id=pl.col("user_id").replace_strict(users, return_dtype=pl.String))
+    )
+    named = events_frame(
+        logins.select("event_id", "occurred_at", "visitor_id", "user_id").to_dicts()
+    )
+    people = run(
+        duckdb_backend,
+        tmp_path,
+        {"events": named},
+        lambda events: map_identities(identity_links(events)),
+    )
+    seen = {device: {users[k] for k, row in sessions.items() if row["visitor_id"] == device}
+            for device in stitched}  # fmt: skip
+    assert set(people.filter("is_shared")["visitor_id"]) == {
+        d for d, u in seen.items() if len(u) > 1
+    }
+    own = people.filter(~pl.col("is_shared"))
+    assert dict(own.select("visitor_id", "person_id").rows()) == {
+        device: stitched[device] for device, theirs in seen.items() if len(theirs) == 1
+    }
 
 
 @pytest.mark.parametrize("warehouse", WAREHOUSES)

@@ -5,9 +5,11 @@ from clickstream_platform.collection.consent.consent_mode import (
     decode_gcd,
     decode_gcs,
 )
+from clickstream_platform.collection.consent.door import ConsentDoor
 from clickstream_platform.collection.consent.errors import ConsentStringError
 from clickstream_platform.collection.consent.gpp import GppString, decode_gpp, encode_gpp
 from clickstream_platform.collection.consent.purposes import (
+    CHOICES,
     COLUMNS,
     Policy,
     Verdict,
@@ -28,7 +30,9 @@ from clickstream_platform.collection.consent.tcf import (
 )
 
 __all__ = [
+    "CHOICES",
     "COLUMNS",
+    "ConsentDoor",
     "ConsentSignals",
     "ConsentStringError",
     "Decision",

@@ -29,6 +29,9 @@ UNKNOWN = "unknown"
 COLUMNS = ("consent_analytics", "consent_marketing", "consent_personalization")
 """Consents of an event."""
 
+CHOICES = (*COLUMNS, "consent_attribution")
+"""Consents that are recorded of a choice, and asked at use."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -75,10 +78,19 @@ class Processing(_Part):
     is_exempt: bool = Field(False, description="No choice is offered.")  # noqa: FBT003
 
 
+class Cookieless(_Part):
+    """What is counted without identifiers of events that may not be measured."""
+
+    regimes: frozenset[str] = frozenset()
+    """Where it is; a country that no regime names is counted if all of them are here."""
+    least: int = Field(10, ge=2, description="People that a count must be of; fewer are folded.")
+
+
 class Policy(_Part):
     """The whole table."""
 
     tcf: TcfPolicy
+    cookieless: Cookieless = Cookieless()
     regimes: dict[str, Regime]
     processing: tuple[Processing, ...]
     columns: dict[str, str]
@@ -89,11 +101,14 @@ class Policy(_Part):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             message = f"processing {twice} is there twice"
             raise ValueError(message)
-        if set(self.columns) != set(COLUMNS) or set(self.columns.values()) - set(names):
-            message = f"columns must name a processing for each of {', '.join(COLUMNS)}"
+        if set(self.columns) != set(CHOICES) or set(self.columns.values()) - set(names):
+            message = f"columns must name a processing for each of {', '.join(CHOICES)}"
             raise ValueError(message)
         if not self.regimes:
             message = "at least one regime is needed: unknown countries get the strictest"
+            raise ValueError(message)
+        if strange := sorted(self.cookieless.regimes - set(self.regimes)):
+            message = f"cookieless: {strange} is no regime"
             raise ValueError(message)
         known = {layout.name for found in layouts().values() for layout in found.values()}
         for each in self.processing:
@@ -165,13 +180,13 @@ def what_is_allowed(
 def consents_of(
     signals: ConsentSignals, regime: str, *, policy: Policy, now: datetime
 ) -> dict[str, bool | None]:
-    """Consents of an event by column; null where no signal speaks and the event says nothing."""
+    """Consents of `CHOICES`; null where no signal speaks and the event says nothing."""
     if signals.is_silent:
-        return dict.fromkeys(COLUMNS)
+        return dict.fromkeys(CHOICES)
     voices = _Voices(signals, policy, now, None)
     by_name = {each.name: each for each in policy.processing}
     found: dict[str, bool | None] = {}
-    for column in COLUMNS:
+    for column in CHOICES:
         processing = by_name[policy.columns[column]]
         verdict = _verdict(processing, regime, policy, voices)
         found[column] = verdict.is_allowed if voices.on(processing) else None

@@ -40,6 +40,7 @@ CHAINED = (
     "consent_analytics",
     "consent_marketing",
     "consent_personalization",
+    "consent_attribution",
     "is_opted_out",
     "source",
     "string_hash",

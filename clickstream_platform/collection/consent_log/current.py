@@ -1,13 +1,16 @@
 """Consent as of a moment: what a person has chosen by then, whatever was collected before."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
-from clickstream_platform.collection.consent import COLUMNS
-from clickstream_platform.lake import Lake
+from clickstream_platform.collection.consent import CHOICES, COLUMNS
+from clickstream_platform.lake import Lake, Refreshed, polars_schema
 
 SUBJECT = ("visitor_key", "user_key")
+
+REFUSED_BY_OPT_OUT = ("consent_marketing", "consent_attribution")
+"""Consents that an opt-out of sale, sharing or targeting takes back on every visitor."""
 
 
 def current_consents(lake: Lake, *, now: datetime) -> pl.DataFrame:
@@ -15,32 +18,33 @@ def current_consents(lake: Lake, *, now: datetime) -> pl.DataFrame:
 
     The last choice counts, on whichever of the person's visitors it was made and purpose by
     purpose: an event that says nothing takes nothing back. A choice that has expired by then is a
-    no. Who opted out of sale, sharing or targeting on any visitor is not marketed to on any,
-    whatever else they chose, until that visitor says otherwise.
+    no. Who opted out of sale, sharing or targeting on any visitor is not marketed to on any, and
+    credits no advertising, whatever else they chose, until that visitor says otherwise.
 
     Args:
         lake: The lake; reads ``consents`` and ``identity_map``.
         now: The moment. Choices made later do not count.
 
     Returns:
-        ``person_key``, and each consent: true, false, or null where nothing was said. Grain:
-        person_key; who never said anything is left out.
+        Contract: `clickstream_platform.tables.consent.PersonConsents`.
     """
     choices = lake.scan("consents").filter(pl.col("valid_from_at") <= now)
     people = (
         lake.scan("identity_map")
-        .select("visitor_key", identified=pl.col("person_key"))
-        .unique("visitor_key")
+        .filter(~pl.col("is_shared"))
+        .select("visitor_key", linked_key="person_key", linked_id="person_id")
     )
-    person = pl.coalesce("user_key", "identified", "visitor_key")
     by_person = (
         choices.join(people, on="visitor_key", how="left")
-        .with_columns(person_key=person)
+        .with_columns(
+            person_key=pl.coalesce("user_key", "linked_key", "visitor_key"),
+            person_id=pl.coalesce("user_id", "linked_id", "visitor_id"),
+        )
         .sort("valid_from_us", "event_id")
     )
     is_over = (pl.col("valid_until_at") <= now).fill_null(value=False)
-    stated = by_person.group_by("person_key").agg(
-        (pl.col(name) & ~is_over).filter(pl.col(name).is_not_null()).last() for name in COLUMNS
+    stated = by_person.group_by("person_key", "person_id").agg(
+        (pl.col(name) & ~is_over).filter(pl.col(name).is_not_null()).last() for name in CHOICES
     )
     opted_out = (
         by_person.group_by("person_key", *SUBJECT)
@@ -51,12 +55,46 @@ def current_consents(lake: Lake, *, now: datetime) -> pl.DataFrame:
     found: pl.DataFrame = (
         stated.join(opted_out, on="person_key")
         .with_columns(
-            consent_marketing=pl.when("is_opted_out").then(False).otherwise("consent_marketing")  # noqa: FBT003 - polars has no keyword
+            pl.when("is_opted_out").then(False).otherwise(name).alias(name)  # noqa: FBT003 - polars has no keyword
+            for name in REFUSED_BY_OPT_OUT
         )
-        .select("person_key", *COLUMNS)
+        .select(polars_schema("person_consents").keys())
+        .sort("person_key")
         .collect()
     )
     return found
+
+
+def refresh_person_consents(lake: Lake, *, now: datetime, full: bool = False) -> Refreshed:
+    """Bring `person_consents` to what holds now; nothing is written where nothing changed.
+
+    Choices expire by themselves, so everybody is looked at in every run: there are as many rows as
+    people who chose, far fewer than events.
+
+    Args:
+        lake: The lake; reads ``consents`` and ``identity_map``.
+        now: Time of the run.
+        full: Write the table anew, whatever it holds.
+    """
+    table = "person_consents"
+    if not lake.exists("consents"):
+        return Refreshed(table=table, version=lake.version(table))
+    upstreams = {name: lake.version(name) for name in ("consents", "identity_map")}
+    newest = {name: version for name, version in upstreams.items() if version >= 0}
+    before = lake.scan(table).collect().sort("person_key")
+    after = current_consents(lake, now=now.astimezone(UTC))
+    is_same = lake.exists(table) and not full and after.equals(before)
+    if not is_same:
+        lake.overwrite(table, after, consumed=newest)
+    elif any(lake.consumed(table, name) != version for name, version in newest.items()):
+        lake.append(table, after.clear(), consumed=newest)
+    return Refreshed(
+        table=table,
+        version=lake.version(table),
+        rows_written=0 if is_same else after.height,
+        rows_read=lake.row_count("consents"),
+        is_full=True,
+    )
 
 
 def choices_as_of(choices: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:

@@ -162,4 +162,10 @@ def _opted_out(signals: ConsentSignals, properties: Mapping[str, object]) -> boo
 
 def rules_version(policy: Policy) -> str:
     """What a table of rules is known by."""
-    return hashlib.sha256(policy.model_dump_json().encode()).hexdigest()[:12]
+    # Sets come in another order in every process.
+    text = json.dumps(policy.model_dump(), default=_in_order, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _in_order(value: object) -> object:
+    return sorted(value) if isinstance(value, frozenset) else str(value)

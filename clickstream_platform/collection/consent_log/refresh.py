@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.collection.consent import COLUMNS, Policy, load_policy
+from clickstream_platform.collection.consent import CHOICES, Policy, load_policy
 from clickstream_platform.collection.consent_log.chain import (
     CHAINED,
     ConsentLogError,
@@ -108,7 +108,7 @@ def judged_rows(choices: pl.DataFrame, policy: Policy) -> pl.DataFrame:
         commitment, nonce = new_commitment(row["visitor_id"], row["user_id"], row["event_id"])
         rows.append(
             {name: row[name] for name in (*SUBJECT, "event_id", "received_at")}
-            | {name: choice.consents[name] for name in COLUMNS}
+            | {name: choice.consents[name] for name in CHOICES}
             | {
                 "commitment": commitment,
                 "nonce": nonce,

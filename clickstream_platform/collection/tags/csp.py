@@ -98,7 +98,7 @@ def content_security_policy(  # noqa: PLR0913 - what a policy is made of
     """Make the narrowest policy under which the tags of a container work.
 
     Args:
-        container: The container; none where only what was seen counts.
+        container: The container, of a page; none where only what was seen counts.
         vendors: What vendors need.
         seen: What browsers have reported and is to be allowed, as `blocked_sources` tells it.
         collector: Serves the tracker, and takes events and reports.
@@ -146,6 +146,9 @@ def _pairs(seen: pl.DataFrame) -> Iterator[tuple[str, str]]:
 
 def _of_container(container: Container, vendors: Vendors) -> Iterator[tuple[str, str]]:
     """Directives and sources that live tags need."""
+    if container.is_server:
+        what, rule = "container", "is of a server: no browser runs it"
+        raise ParameterError(what, container.public_id, rule, instead="a web container")
     case = Case(container, vendors, None)
     needed = {"google_tag_manager"} & vendors.keys()
     for tag in container.live_tags:

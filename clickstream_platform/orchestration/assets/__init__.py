@@ -10,7 +10,12 @@ from clickstream_platform.orchestration.assets.attribution import (
     touchpoints,
 )
 from clickstream_platform.orchestration.assets.bots import bot_behaviour, bot_checks
-from clickstream_platform.orchestration.assets.consent import consent_checks, consents
+from clickstream_platform.orchestration.assets.consent import (
+    consent_checks,
+    consents,
+    cookieless_counts,
+    person_consents,
+)
 from clickstream_platform.orchestration.assets.events import (
     LANDED_FILES,
     event_checks,
@@ -38,6 +43,8 @@ all_assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
     identity_decisions,
     identity_map,
     consents,
+    person_consents,
+    cookieless_counts,
     bot_behaviour,
     sessions,
     touchpoints,

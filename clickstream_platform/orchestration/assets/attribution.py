@@ -26,7 +26,7 @@ from clickstream_platform.orchestration.tables import (
             stage=TOUCHPOINTS,
             owner="marketing-analytics",
             kinds={"duckdb"},
-            deps=["sessions"],
+            deps=["sessions", "person_consents"],
             condition=when_behind(),
         )
     ],
@@ -36,7 +36,7 @@ from clickstream_platform.orchestration.tables import (
     retry_policy=TRANSIENT,
 )
 def touchpoints(context: dg.AssetExecutionContext, platform: Platform) -> Materialized:
-    """Take the sessions that can earn credit, bots left out."""
+    """Take the sessions that can earn credit: of people who allow it."""
     yield from materialize(context, platform, TOUCHPOINTS)
 
 
@@ -52,6 +52,7 @@ def touchpoints(context: dg.AssetExecutionContext, platform: Platform) -> Materi
                 dg.AssetDep("events", partition_mapping=DAY_OF_ARRIVAL),
                 "sessions",
                 "session_events",
+                "person_consents",
                 "sessionless_events",
             ],
             condition=when_behind(),

@@ -19,7 +19,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
             stage=SCORES,
             owner="growth",
             kinds={"duckdb"},
-            deps=["sessions"],
+            deps=["sessions", "person_consents"],
             condition=when_behind(),
         )
     ],

@@ -28,7 +28,7 @@ BEFORE = [dg.AssetDep("events", partition_mapping=DAY_OF_ARRIVAL), dg.AssetDep("
             stage=SESSIONS,
             owner="web-analytics",
             kinds={"duckdb"},
-            deps=BEFORE,
+            deps=[*BEFORE, dg.AssetDep("bot_behaviour")],
             condition=when_behind(),
             fresh_within=timedelta(hours=26),
         ),

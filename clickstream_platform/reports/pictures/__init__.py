@@ -40,6 +40,7 @@ from clickstream_platform.reports.pictures.style import (
 )
 from clickstream_platform.reports.pictures.traffic import (
     WEEKDAYS,
+    channel_shift,
     events_by_day,
     session_durations,
     sessions_by_day,
@@ -63,6 +64,7 @@ __all__ = [
     "Picture",
     "channel_colors",
     "channel_credits",
+    "channel_shift",
     "cluster_sizes",
     "consent",
     "events_by_day",

@@ -64,7 +64,7 @@ def person_graph(merges: pl.DataFrame) -> Picture:
         .with_columns(
             x=pl.col("kind").replace_strict(places, default=-1, return_dtype=pl.Int64),
             y=(pl.int_range(pl.len()) + 0.5).over("kind") / pl.len().over("kind"),
-            name=pl.col("id").str.slice(0, 9),
+            name=pl.col("id").str.replace(r"^(p\w_\w{6})\w+$", "$1"),
         )
     )
     at = nodes.select("id", "x", "y")
@@ -117,7 +117,7 @@ def person_graph(merges: pl.DataFrame) -> Picture:
     )
     words = base.mark_text(dy=-15, color="var(--ink)").encode(text="name:N")
     layered: Picture = alt.layer(lines, points, words).properties(
-        width=520, height=46 * max(3, *nodes.group_by("kind").len()["len"])
+        width=520, height=46 * max([3, *nodes.group_by("kind").len()["len"]])
     )
     return layered
 

@@ -8,10 +8,11 @@ from clickstream_platform.reports.pictures.marks import (
     color_of,
     day_axis,
     day_tip,
+    height_of,
     number_axis,
     tip,
 )
-from clickstream_platform.reports.pictures.style import Picture
+from clickstream_platform.reports.pictures.style import CATEGORICAL, Picture
 
 WEEKDAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
@@ -101,6 +102,33 @@ def sessions_by_hour(frame: pl.DataFrame) -> Picture:
 def session_durations(frame: pl.DataFrame) -> Picture:
     """Bars of sessions by how long they last."""
     return bars_of(frame, "band", "sessions", color="var(--c3)")
+
+
+def channel_shift(frame: pl.DataFrame) -> Picture:
+    """What each channel gains or loses under other rules, in shares of sessions."""
+    names = frame["policy"].unique(maintain_order=True).to_list()
+    points: Picture = (
+        alt.Chart(frame)
+        .mark_point(filled=True, size=110, opacity=0.9)
+        .encode(
+            x=alt.X(
+                "share_shift:Q",
+                title="Share of sessions, against your rules",
+                axis=alt.Axis(format="+.1%", tickCount=5),
+            ),
+            y=alt.Y("channel:N", title=None, axis=alt.Axis(grid=True, labelLimit=200)),
+            color=color_of("policy", names, CATEGORICAL),
+            tooltip=[
+                tip("policy", "Rules"),
+                tip("channel", "Channel"),
+                tip("sessions", "Sessions", ","),
+                tip("sessions_share", "Share", ".1%"),
+                tip("share_shift", "Shift", "+.2%"),
+            ],
+        )
+        .properties(height=height_of(frame["channel"], 27))
+    )
+    return points
 
 
 def sessions_by_device(frame: pl.DataFrame) -> Picture:

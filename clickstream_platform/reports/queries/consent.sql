@@ -1,10 +1,10 @@
 -- What people of the shown sessions agreed to, purpose by purpose; unknown counts as no.
--- Reads: sessions. Grain: purpose, answer.
+-- Reads: all_sessions. Grain: purpose, answer.
 WITH answers AS (
     SELECT
         unnest(['analytics', 'marketing', 'personalization']) AS purpose,
         unnest([consent_analytics, consent_marketing, consent_personalization]) AS consent
-    FROM sessions
+    FROM all_sessions
     WHERE
         session_date BETWEEN $first_date - 1 AND $last_date + 1
         AND started_at::DATE BETWEEN $first_date AND $last_date

@@ -1,5 +1,6 @@
 -- Who was asked and who agreed to measurement, by page, country and consent platform; and what would
--- be lost if only those were measured. A visitor counts where it was first seen in the period.
+-- be lost if only those were measured. A visitor counts where it was first seen in the period; events
+-- that came without identifiers, because somebody said no, are lost events of no visitor.
 -- Reads: events, consents. Grain: dimension, value.
 WITH seen AS (
     SELECT
@@ -27,6 +28,24 @@ answers AS (
     GROUP BY visitor
 ),
 
+asked AS (
+    SELECT page, country, cmp_version, events, answer, 1 AS people
+    FROM seen
+    LEFT JOIN answers USING (visitor)
+    UNION ALL
+    SELECT page_path, country, NULL, count(*), NULL, 0
+    FROM events
+    WHERE
+        event_date BETWEEN $first_date - 1 AND $last_date + 1
+        AND occurred_at::DATE BETWEEN $first_date AND $last_date
+        AND NOT is_bot
+        AND NOT is_synthetic
+        AND visitor_key IS NULL
+        AND user_key IS NULL
+        AND NOT consent_analytics
+    GROUP BY page_path, country
+),
+
 valued AS (
     SELECT
         unnest(['page', 'country', 'consent platform']) AS dimension,
@@ -35,21 +54,21 @@ valued AS (
             coalesce(cmp_version, '(not said)')
         ]) AS value,
         events,
-        answer
-    FROM seen
-    LEFT JOIN answers USING (visitor)
+        answer,
+        people
+    FROM asked
 )
 
 SELECT
     dimension,
     value,
-    count(*) AS visitors,
+    sum(people)::BIGINT AS visitors,
     count(*) FILTER (WHERE answer) AS granted,
     count(*) FILTER (WHERE NOT answer) AS refused,
-    count(*) FILTER (WHERE answer IS NULL) AS unanswered,
+    count(*) FILTER (WHERE answer IS NULL AND people = 1) AS unanswered,
     granted / nullif(granted + refused, 0) AS opt_in_rate,
-    1 - granted / visitors AS lost_visitors_share,
+    1 - granted / nullif(sum(people), 0) AS lost_visitors_share,
     coalesce(sum(events) FILTER (WHERE answer IS DISTINCT FROM true), 0)::BIGINT AS lost_events
 FROM valued
 GROUP BY dimension, value
-ORDER BY dimension, visitors DESC, value
+ORDER BY dimension, 3 DESC, value

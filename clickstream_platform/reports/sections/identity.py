@@ -14,6 +14,7 @@ def identity(subject: Subject) -> Section:
         subject.figures.frame("cluster_sizes"),
         subject.figures.frame("identity_conflicts"),
     )
+    largest = subject.figures.frame("largest_person")
     people = total(sizes["people"])
     pairs = total(sizes.filter(pl.col("least") == 2)["people"])  # noqa: PLR2004 - a visitor and its user
     return Section(
@@ -30,6 +31,14 @@ def identity(subject: Subject) -> Section:
                 table=subject.table(sizes.drop("least")),
                 is_open=True,
                 empty=NO_MERGES if sizes.is_empty() else "",
+            ),
+            figure(
+                "largest-person",
+                "The person with the most links",
+                pictures.person_graph(largest),
+                takeaway="Numbers stand in place of pseudonyms; "
+                "`clickstream identity show --picture` draws a person by name.",
+                empty=NO_MERGES if largest.is_empty() else "",
             ),
             Figure(
                 id="identity-conflicts",

@@ -119,6 +119,7 @@ def consent(subject: Subject) -> Section:
     answers = frame.pivot("answer", index="purpose", values="sessions").fill_null(0)
     rates = subject.frame("consent_rates")
     shown = rates.filter(pl.int_range(pl.len()).over("dimension") < SHOWN_RATES)
+    counted = subject.frame("cookieless").head(SHOWN_RATES)
     return Section(
         id="consent",
         title="Consent and syncs",
@@ -144,6 +145,16 @@ def consent(subject: Subject) -> Section:
                 if rates["unanswered"].sum() == rates["visitors"].sum()
                 else "",
                 is_wide=True,
+            ),
+            Figure(
+                id="cookieless-counts",
+                title="Counted without identifiers",
+                takeaway="Events of people who do not allow measurement, and those that came "
+                "without identifiers; counts of too few people are (few). Dates are UTC.",
+                table=subject.table(counted),
+                empty="Nothing was counted without identifiers in this period."
+                if counted.is_empty()
+                else "",
             ),
             Figure(
                 id="syncs",

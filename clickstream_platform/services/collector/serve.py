@@ -15,6 +15,8 @@ from clickstream_platform.collection.bots import (
     load_bot_rules,
     load_ranges,
 )
+from clickstream_platform.collection.consent import ConsentDoor, load_policy
+from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events import foreign_sources
@@ -73,7 +75,11 @@ def collector(settings: Settings) -> Collector:
         seal_bytes=section.seal_mb * 1_000_000,
         pending_bytes=section.pending_mb * 1_000_000,
     )
-    return Collector(section, log, write_keys(settings), enrichments=[bot_scoring(settings)])
+    # Bots are told by what a refusal then takes away.
+    doors: list[Enrichment] = [bot_scoring(settings)]
+    if section.strip_refused:
+        doors.append(ConsentDoor(load_policy(settings.definitions)))
+    return Collector(section, log, write_keys(settings), enrichments=doors)
 
 
 def bot_scoring(settings: Settings) -> BotScoring:

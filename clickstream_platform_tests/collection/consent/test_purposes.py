@@ -250,6 +250,7 @@ def test_consents_of_an_event() -> None:
         "consent_analytics": True,
         "consent_marketing": False,  # the string refuses purposes 3 and 4
         "consent_personalization": False,
+        "consent_attribution": False,  # nor does it name purpose 7
     }
     assert set(consents_of(NO_SIGNALS, "us", policy=POLICY, now=TODAY).values()) == {None}
     told = consents_of(signals_of({"consent": {"analytics": True}}), "us", policy=POLICY, now=TODAY)
@@ -257,6 +258,7 @@ def test_consents_of_an_event() -> None:
         "consent_analytics": True,
         "consent_marketing": None,
         "consent_personalization": None,
+        "consent_attribution": True,
     }
 
 

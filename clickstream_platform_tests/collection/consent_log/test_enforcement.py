@@ -11,13 +11,7 @@ from clickstream_platform.collection.consent_log import verify_consent_log
 from clickstream_platform.lake import Lake
 from clickstream_platform.orchestration.stages import (
     CONSENT,
-    EVENTS,
-    IDENTITY,
-    RAW_EVENTS,
-    SCORES,
-    SEGMENTS,
-    SESSIONS,
-    SYNCS,
+    STAGES,
     Stage,
     Work,
     bring_up_to_date,
@@ -46,8 +40,7 @@ expires = 2030-01-01
 table = "sessions"
 """
 
-STAGES = (RAW_EVENTS, EVENTS, IDENTITY, CONSENT, SESSIONS, SCORES, SEGMENTS, SYNCS)
-"""From a landed file to the CRM, without attribution."""
+UP_TO_CONSENT = STAGES[: STAGES.index(CONSENT) + 1]
 
 YES = {"analytics": True, "marketing": True, "personalization": True}
 
@@ -105,6 +98,49 @@ def test_withdrawal_takes_effect_at_the_next_run_for_old_data_too(shop: Settings
     assert verify_consent_log(lake, shop).entries == 3
 
 
+def credited(lake: Lake) -> dict[str, float]:
+    """Conversions by channel, under one model."""
+    rows = lake.scan("attribution_credits").filter(pl.col("model") == "linear").collect()
+    return dict(rows.group_by("channel").agg(pl.col("credit").sum()).iter_rows())
+
+
+def test_withdrawal_takes_credit_back(shop: Settings) -> None:
+    mail = "https://shop.example/?utm_source=news&utm_medium=email"
+    bought = {"event_name": "purchase", "revenue": 10, "currency": "EUR"}
+    german = {"country": "DE", "page_url": mail}
+    visits = [
+        record(1, ANN_PHONE, ANN, consent=YES, **german),
+        record(2, ANN_PHONE, ANN, order_id="o1", **german, **bought),
+        record(3, BOB_LAPTOP, BOB, consent=YES, **german),
+        record(4, BOB_LAPTOP, BOB, order_id="o2", **german, **bought),
+        record(5, "passer-by-1", order_id="o3", **german, **bought),  # never said anything
+    ]
+    land(shop, "visits.ndjson", ndjson(visits))
+    assert credited(materialize(shop)) == {"Email": 2.0}
+
+    # On another device Ann denies what attribution needs beside measurement, Bob all of it.
+    denied = {"consent_mode": {"ad_user_data": "denied"}}
+    later = [
+        record(20, "ann-tv", ANN, country="DE", event_name="consent_update", properties=denied),
+        record(21, "bob-tv", BOB, country="DE", consent={"analytics": False}),
+    ]
+    land(shop, "later.ndjson", ndjson(later))
+    lake = materialize(shop, day=1)
+    assert credited(lake) == {"(no consent)": 1.0}
+    assert lake.row_count("touchpoints") == 0
+    assert lake.scan("conversions").collect()["person_id"].to_list() == [token(shop, "user", ANN)]
+
+
+def test_choice_that_expires_takes_credit_back_by_itself(shop: Settings) -> None:
+    # Made at noon of 2 March 2026, good for 396 days: until 2 April 2027.
+    said = {"tcf_string": own(*range(1, 12), at=NOON)}
+    visit = record(1, ANN_PHONE, event_name="purchase", country="DE", properties=said)
+    land(shop, "visits.ndjson", ndjson([visit]))
+    assert sum(credited(materialize(shop)).values()) == 1.0
+    assert sum(credited(materialize(shop, day=392)).values()) == 1.0
+    assert credited(materialize(shop, day=397)) == {}
+
+
 SIGNALS: dict[str, tuple[dict[str, object], set[str]]] = {
     "a control": ({"gpc": True}, {"marketing"}),
     "a string that says no": ({"tcf_string": own(1, 8, 9, at=NOON)}, {"marketing", "profiles"}),
@@ -154,7 +190,7 @@ def test_an_erased_person_leaves_a_log_that_verifies(shop: Settings) -> None:
         *(record(10 + n, f"passer-by-{n}", consent={"analytics": n % 2 == 0}) for n in range(60)),
     ]
     land(shop, "visits.ndjson", ndjson(rows))
-    lake = materialize(shop, stages=STAGES[:4])
+    lake = materialize(shop, stages=UP_TO_CONSENT)
     before = verify_consent_log(lake, shop)
     ann = token(shop, "user", ANN)
     request = register_request(shop, request_type="erase", identifiers=[("user", ANN)], now=TODAY)
@@ -167,7 +203,7 @@ def test_an_erased_person_leaves_a_log_that_verifies(shop: Settings) -> None:
     assert after.relinked == 1  # the tablet itself, which led to Ann
     # Life goes on: the next choices are chained behind.
     land(shop, "more.ndjson", ndjson([record(90, BOB_LAPTOP, BOB, consent=YES)]))
-    lake = materialize(shop, day=1, stages=STAGES[:4])
+    lake = materialize(shop, day=1, stages=UP_TO_CONSENT)
     assert verify_consent_log(lake, shop).entries == before.entries + 1
     certificates = list((shop.state / "certificates").glob("*.json"))
     held = json.loads(certificates[0].read_text())

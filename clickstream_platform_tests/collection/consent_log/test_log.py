@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clickstream_platform.collection.consent import COLUMNS
 from clickstream_platform.collection.consent_log import (
     ConsentLogError,
     choices_as_of,
@@ -157,8 +158,14 @@ def test_events_get_the_choice_in_force_when_they_happened() -> None:
 
 def consent_of(lake: Lake, person: str, now: object = LATER) -> tuple[object, ...] | None:
     rows = current_consents(lake, now=now)  # type: ignore[arg-type]  # an instant
-    found = rows.filter(pl.col("person_key") == surrogate(person)).drop("person_key").rows()
-    return found[0] if found else None
+    found = rows.filter(pl.col("person_key") == surrogate(person))
+    assert found["person_id"].to_list() == [person] * found.height
+    return found.select(COLUMNS).row(0) if found.height else None
+
+
+def may_attribute(lake: Lake, person: str) -> object:
+    rows = current_consents(lake, now=LATER)
+    return dict(rows.select("person_id", "consent_attribution").iter_rows())[person]
 
 
 def test_the_last_choice_counts_on_whichever_device(lake: Lake, settings: Settings) -> None:
@@ -188,8 +195,10 @@ def test_opting_out_on_one_device_wins_until_that_device_says_otherwise(
     assert consent_of(lake, ANN) == (True, False, None)
     arrive(lake, settings, [event(3, PHONE, says="yy")])
     assert consent_of(lake, ANN) == (True, False, None)
+    assert may_attribute(lake, ANN) is False
     arrive(lake, settings, [event(4, PHONE, says="yy", properties='{"gpc": false}')])
     assert consent_of(lake, ANN) == (True, True, None)
+    assert may_attribute(lake, ANN) is True
 
 
 def test_a_choice_that_has_expired_is_a_no(lake: Lake, settings: Settings) -> None:

@@ -65,6 +65,11 @@ def test_policy_of_one_analytics_tag_by_hand() -> None:
     )
 
 
+def test_no_browser_runs_a_server_container() -> None:
+    with pytest.raises(ParameterError, match=r"^container is of a server: .*'GTM-ABC123'\. Try "):
+        policy(ga4("1"), usage="SERVER")
+
+
 def test_paused_tags_need_nothing() -> None:
     assert policy(ga4("1"), tag("2", "bzi", paused=True)).value == policy(ga4("1")).value
     assert "snap.licdn.com" in policy(tag("2", "bzi")).value

@@ -175,11 +175,13 @@ def test_called_tags_and_grouped_triggers_are_used() -> None:
     assert rules(*tags, trigger=[trigger("5"), group]) == set()
 
 
-def test_templates_are_judged_by_what_they_may_load() -> None:
+@pytest.mark.parametrize("kind", ["cvt_2_12", "cvt_WVXBK"])
+def test_templates_are_judged_by_what_they_may_load(kind: str) -> None:
     may = '___WEB_PERMISSIONS___ [{"type": 1, "string": "https://x.evil.example/*"}]'
-    made = {"templateId": "12", "name": "Widget", "templateData": may, "containerId": "2"}
-    spare = made | {"templateId": "13", "name": "Spare", "templateData": ""}
-    assert rules(tag("1", "cvt_2_12"), customTemplate=[made, spare]) == {
+    made: Fields = {"templateId": "12", "name": "Widget", "templateData": may, "containerId": "2"}
+    made["galleryReference"] = {"host": "github.com", "galleryTemplateId": "WVXBK"}
+    spare = made | {"templateId": "13", "galleryReference": {}, "name": "Spare", "templateData": ""}
+    assert rules(tag("1", kind), customTemplate=[made, spare]) == {
         ("unknown_domain", "Widget", "x.evil.example"),
         ("unused", "Spare", ""),
     }

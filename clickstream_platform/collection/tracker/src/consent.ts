@@ -41,8 +41,5 @@ export const allowed = (): number =>
 /** Leave nothing behind but, where measurement is on by default, that it was refused. */
 export const forget = () => {
   store(QUEUE);
-  store(
-    MEMORY,
-    chosen && options.consent?.analytics && !consent.analytics ? { c: consent } : undefined,
-  );
+  store(MEMORY, chosen && options.consent?.analytics && !consent.analytics && { c: consent });
 };

@@ -23,7 +23,7 @@ const identifiers = (now: number) => {
   if (!memory.s || now - memory.t! > Session.TIMEOUT_MS) memory.s = random_id();
   memory.v ||= random_id();
   memory.t = now;
-  memory.c = chosen ? consent : undefined;
+  memory.c = chosen && consent;
   return store(MEMORY, memory) ? { visitor_id: memory.v, session_id: memory.s } : {};
 };
 

@@ -16,6 +16,11 @@ const enum Engaged {
   LEAST_MS = 100,
 }
 
+const enum Viewport {
+  /** Mask that leaves multiples of 32: nobody needs to be known by the size of a window. */
+  COARSE = -32,
+}
+
 let address: string | undefined;
 
 // Depth counts against the height that the page had when its visitor began to scroll: a page
@@ -26,9 +31,12 @@ let passed = 0;
 
 const scrolled = ({ target }: Event) => {
   const root = (target == document ? document.scrollingElement : target) as Element | null;
-  const wanted = options.scroll_root;
   // A page that is put to its top by an application was not scrolled by its visitor.
-  if (!root?.scrollTop || (wanted ? !root.matches(wanted) : target != document)) return;
+  if (
+    !root?.scrollTop ||
+    (options.scroll_root ? !root.matches(options.scroll_root) : target != document)
+  )
+    return;
   const { scroll_px: before = 0, page_height_px = root.scrollHeight } = depth || {};
   const scroll_px = Math.max(before, Math.round(root.scrollTop + root.clientHeight));
   // The last pixel may be a fraction of one, and a page that grew is deeper than its height was.
@@ -54,21 +62,28 @@ export const report = () => {
 
 /** Begin a page view: at the start, at a new address, or when told to. */
 export const view = (properties?: Properties) => {
-  if (page.view) {
+  if (page.view++) {
     abandon();
     report();
   }
   const referrer = page.url || document.referrer;
   page.url = clean(location.href);
-  page.view++;
   address = clean(location.href, true);
   depth = reported = undefined;
   passed = 0;
-  page.shown = track('page_view', properties, { referrer_url: referrer && clean(referrer) });
+  page.shown = track(
+    'page_view',
+    {
+      viewport_height_px: innerHeight & Viewport.COARSE,
+      viewport_width_px: innerWidth & Viewport.COARSE,
+      ...properties,
+    },
+    { referrer_url: referrer && clean(referrer) },
+  );
 };
 
 const moved = () => {
-  if (clean(location.href, true) != address) view();
+  if (address != clean(location.href, true)) view();
 };
 
 export const watch = () => {

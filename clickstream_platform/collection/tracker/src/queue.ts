@@ -35,16 +35,17 @@ const others = (events: Event[]): Event[] =>
 const save = (): unknown =>
   allowed() > 1 && store(QUEUE, [...others(queue), ...queue].slice(-Limit.WAITING));
 
-const settle = (batch: Event[], delivered: boolean, origin: Event[]) => {
-  if (delivered) {
-    failures = 0;
-    const left = others(batch);
-    store(QUEUE, left[0] && left);
-  } else {
+/** A batch is delivered, or goes back to where it came from. */
+const settle = (batch: Event[], origin?: Event[] | false) => {
+  if (origin) {
     failures++;
     // Not `queue`: what was under way at a withdrawal goes back to where nobody looks any more.
     origin.unshift(...batch);
     save();
+  } else {
+    const left = others(batch);
+    failures = 0;
+    store(QUEUE, left[0] && left);
   }
 };
 
@@ -68,8 +69,7 @@ export const entitle = () => {
 
 /** Send what waits: by request, or as a beacon where the page may be at its end. */
 export const flush = (hidden = document.hidden): void => {
-  clearTimeout(timer);
-  timer = undefined;
+  timer = clearTimeout(timer) as undefined;
   entitle();
   if (hidden && (failures || !navigator.onLine) && save()) return schedule();
   if (!queue[0]) return;
@@ -78,7 +78,7 @@ export const flush = (hidden = document.hidden): void => {
   const address = options.endpoint + '/v1/events';
   const body = JSON.stringify({ key: options.key, sent_at: Date.now(), events: batch });
   if (hidden && navigator.sendBeacon(address, body)) {
-    settle(batch, true, queue);
+    settle(batch);
     return flush(hidden);
   }
   fetch(address, {
@@ -87,9 +87,9 @@ export const flush = (hidden = document.hidden): void => {
     keepalive: !body[Limit.KEEPALIVE],
   })
     // What the collector refuses for good is not sent again.
-    .then(({ status }) => status < 500 && status != 429, () => false)
-    .then((done) => {
-      settle(batch, done, origin);
+    .then(({ status }) => (status > 499 || status == 429) && origin, () => origin)
+    .then((failed) => {
+      settle(batch, failed);
       schedule();
     });
 };

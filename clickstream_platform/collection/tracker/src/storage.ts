@@ -10,7 +10,7 @@ export interface Memory {
   /** Time of the latest event, epoch ms. */
   t?: number;
   /** The visitor's choice. */
-  c?: Consent;
+  c?: Consent | false;
 }
 
 export const MEMORY = 'clickstream';
@@ -23,9 +23,9 @@ const load = (key: string): any => {
 };
 
 /** Store a value, or remove the key if there is none; true if that worked. */
-export const store = (key: string, value?: object): boolean | void => {
+export const store = (key: string, value?: object | false): boolean | void => {
   try {
-    value ? (localStorage[key] = JSON.stringify(value)) : localStorage.removeItem(key);
+    value ? (localStorage[key] = JSON.stringify(value)) : delete localStorage[key];
     return true;
   } catch {}
 };

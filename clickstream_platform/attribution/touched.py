@@ -1,0 +1,116 @@
+"""Which dates are touched by what changed before: those alone are recomputed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+
+from ibis import _
+from ibis.backends.duckdb import Backend
+
+from clickstream_platform.attribution.changed import changed_rows, distinct_dates
+from clickstream_platform.attribution.conversions import COLUMNS, ConversionRule
+from clickstream_platform.attribution.credits import MICROSECOND
+from clickstream_platform.attribution.orders import OUTSIDE
+from clickstream_platform.attribution.touchpoints import USES
+from clickstream_platform.lake import Changes, Lake, view
+from clickstream_platform.tables.catalog import TABLES
+
+DAY = timedelta(days=1)
+
+
+def touched_by_events(
+    backend: Backend,
+    lake: Lake,
+    changes: Mapping[str, Changes],
+    rules: Mapping[str, ConversionRule],
+    *,
+    reach: timedelta,
+) -> list[date]:
+    """Dates of events that count and that changed, in their session or in what they allow."""
+    dates: set[date] = set()
+    for table in ("session_events", OUTSIDE):
+        dates |= dates_of_choosers(
+            backend, lake, changes["person_consents"], table, event_names=[*rules]
+        )
+    event = ("event_key", "event_name", "event_date", "occurred_us")
+    for table, columns in {
+        "events": (*event, "event_id", "order_id", "revenue", "is_synthetic", "country"),
+        "session_events": (*event, "session_key", "person_key"),
+        OUTSIDE: (*event, "person_key", "reason"),
+    }.items():
+        if table not in changes:
+            continue
+        rows = changed_rows(backend, lake, table, changes[table], columns)
+        if rows is None:
+            dates |= set(changes[table].dates)
+        else:
+            dates |= distinct_dates(rows.filter(_.event_name.isin([*rules])), "event_date")
+    # Sessions count their conversions by the same rules: one without any has none to move.
+    session = ("session_key", "session_id", "person_id", "is_bot", "country", "conversions")
+    sessions = changed_rows(
+        backend, lake, "sessions", changes["sessions"], (*session, "session_date", "ended_at")
+    )
+    if sessions is None:
+        return sorted(dates | _followed(set(changes["sessions"].dates), reach))
+    spans = sessions.filter(_.conversions > 0).select("session_date", end=_.ended_at.date())
+    for first, last in spans.distinct().to_polars().iter_rows():
+        dates |= {first + number * DAY for number in range((last - first).days + 1)}
+    return sorted(dates)
+
+
+def dates_of_choosers(
+    backend: Backend,
+    lake: Lake,
+    changes: Changes,
+    table: str,
+    *,
+    event_names: Sequence[str] | None = None,
+) -> set[date]:
+    """Dates on which a table holds rows of people who now allow something else."""
+    chose = changed_rows(backend, lake, "person_consents", changes, ("person_key", *USES.values()))
+    if chose is None:
+        return set(lake.dates(table))
+    rows = view(backend, lake, table)
+    if event_names is not None:
+        rows = rows.filter(_.event_name.isin(event_names))
+    return distinct_dates(rows.semi_join(chose, "person_key"), str(TABLES[table].date_column))
+
+
+def touched_by_touchpoints(
+    backend: Backend, lake: Lake, changes: Mapping[str, Changes], *, lookback: timedelta
+) -> list[date]:
+    """Dates of conversions that changed, or that a touchpoint that changed precedes."""
+    converted = changed_rows(backend, lake, "conversions", changes["conversions"], COLUMNS)
+    if converted is None:
+        dates = set(changes["conversions"].dates)
+    else:
+        dates = distinct_dates(converted, "conversion_date")
+    touch = ("touchpoint_id", "person_key", "touched_us", "channel", "campaign_name", "is_direct")
+    touched = changed_rows(backend, lake, "touchpoints", changes["touchpoints"], touch)
+    if touched is None:
+        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback))
+    stored = view(backend, lake, "conversions")
+    near = touched.select(touched_key="person_key", touched_us="touched_us")
+    led_to = stored.semi_join(
+        near,
+        [
+            stored.person_key == near.touched_key,
+            near.touched_us <= stored.converted_us,
+            near.touched_us >= stored.converted_us - lookback // MICROSECOND,
+        ],
+    )
+    return sorted(dates | distinct_dates(led_to, "conversion_date"))
+
+
+def _followed(dates: set[date], reach: timedelta) -> set[date]:
+    """Dates, and those that something of these dates reaches."""
+    return {day + later * DAY for day in dates for later in range(_whole_days(reach) + 1)}
+
+
+def preceding(dates: Sequence[date], reach: timedelta) -> list[date]:
+    """Dates of what reaches one of these dates, which are in order."""
+    earliest = dates[0] - _whole_days(reach) * DAY
+    return [earliest + number * DAY for number in range((dates[-1] - earliest).days + 1)]
+
+
+def _whole_days(duration: timedelta) -> int:
+    return -(-duration // DAY)

@@ -1,0 +1,94 @@
+"""Consent at the door: an event that says no to measurement leaves no identifier on the disk."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from clickstream_platform.collection.arrivals import Arrival, Record
+from clickstream_platform.collection.consent.purposes import Policy, consents_of
+from clickstream_platform.collection.consent.signals import NAMES, signals_of
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SIGNALS = frozenset(name for names in NAMES.values() for name in names)
+"""Names under which signals are sent."""
+
+COUNTED = (
+    *("event_id", "event_name", "occurred_at", "created_at", "sent_at", "received_at"),
+    *("app_id", "platform", "collection_source", "country", "is_synthetic"),
+    *("bot_score", "bot_signals"),
+)
+"""Fields that are kept of an event which is only counted."""
+
+CHOICE = "consent_update"
+"""Event by which somebody chooses: it says whose choice it is, or nobody could keep to it."""
+
+OF_A_CHOICE = ("visitor_id", "user_id")
+
+
+class ConsentDoor:
+    """Takes from events of browsers what may not be stored, before they are stored.
+
+    An event that says no to measurement, in its own record or by any signal, keeps what
+    `cookieless_counts` needs and nothing else; a choice also keeps whose it is and the signals
+    that it is made of. Who says nothing is judged later, at use. Servers report what happened
+    with them, not on a device, and are left alone.
+
+    Args:
+        policy: The purposes.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def __call__(self, record: Record, arrival: Arrival) -> None:
+        """Take from a record what it does not allow."""
+        if arrival.is_server or not _speaks(record) or not self._refuses(record, arrival):
+            return
+        kept = {name: record[name] for name in COUNTED if name in record}
+        for name, host_only in (("page_url", False), ("referrer_url", True)):
+            if (place := _without_query(record.get(name), host_only=host_only)) is not None:
+                kept[name] = place
+        kept["consent"] = {"analytics": False}
+        if record.get("event_name") == CHOICE:
+            kept |= {name: record[name] for name in OF_A_CHOICE if name in record}
+            kept |= {name: record[name] for name in SIGNALS if name in record}
+            said, properties = record.get("consent"), record.get("properties")
+            if isinstance(said, Mapping):
+                kept["consent"] = dict(said)
+            if isinstance(properties, Mapping):
+                kept["properties"] = {k: v for k, v in properties.items() if k in SIGNALS}
+        record.clear()
+        record.update(kept)
+
+    def _refuses(self, record: Record, arrival: Arrival) -> bool:
+        signals = signals_of(record, arrival.headers)
+        country = record.get("country")
+        regime = self._policy.regime_of(country if isinstance(country, str) else None)
+        now = EPOCH + timedelta(microseconds=arrival.received_us)
+        consents = consents_of(signals, regime, policy=self._policy, now=now)
+        return consents["consent_analytics"] is False
+
+
+def _speaks(record: Record) -> bool:
+    """Whether an event may say anything about measurement: most say yes, or nothing."""
+    said, properties = record.get("consent"), record.get("properties")
+    strings = isinstance(properties, Mapping) and not SIGNALS.isdisjoint(properties)
+    if strings or not SIGNALS.isdisjoint(record):
+        return True
+    if not isinstance(said, Mapping):
+        return said is not None or "consent_analytics" in record
+    return said.get("analytics") is not True or not SIGNALS.isdisjoint(said)
+
+
+def _without_query(url: object, *, host_only: bool) -> str | None:
+    """An address without what may name somebody; None where it is none."""
+    if not isinstance(url, str):
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if not parts.scheme or not parts.hostname:
+        return None
+    return f"{parts.scheme}://{parts.hostname}{'/' if host_only else parts.path}"
