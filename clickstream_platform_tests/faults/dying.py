@@ -1,8 +1,8 @@
 """Refreshes that are killed: a process with everything imported, forked for each.
 
 Reads a JSON object a line: ``data`` (folder), ``now``, and when to die: ``point`` (before the nth
-change to a disk) or ``share`` (of the time that it took the last time nobody died). Answers each
-with ``died``, ``points`` (changes that were made) and ``error``.
+change to a disk) or ``after_s`` (seconds). Answers each with ``died``, ``points`` (changes that
+were made), ``seconds`` and ``error``.
 """
 
 import gc
@@ -34,6 +34,9 @@ for engine in (
     "sessions",
 ):  # stages import them when they run; here that is before any fork
     importlib.import_module(f"clickstream_platform.{engine}")
+
+PATIENCE_S = 180.0
+"""Time that no refresh takes, also on a loaded machine; one that does hangs."""
 
 COMMITS = ("append", "overwrite", "replace", "delete", "update", "compact", "vacuum")
 """Methods of the lake that write; what they do themselves is done outside of Python."""
@@ -88,25 +91,36 @@ def refresh(order: dict[str, Any], tell: Callable[[int], None]) -> None:
     tell(points.made)
 
 
-def forked(order: dict[str, Any], usual_s: float) -> dict[str, Any]:
+def tell(pipe: int, made: int) -> None:
+    """Say how many changes were made, to whoever waits at the other end."""
+    os.write(pipe, f"{made}\n".encode())
+
+
+def forked(order: dict[str, Any]) -> dict[str, Any]:
     """Refresh in a process of its own, and say how that went."""
     reading, writing = os.pipe()
     started = time.monotonic()
     child = os.fork()
     if child == 0:
         try:
-            refresh(order, lambda made: os.write(writing, f"{made}\n".encode()) and None)
+            refresh(order, lambda made: tell(writing, made))
         except Exception:  # noqa: BLE001 - whoever ordered it is told
             os.write(writing, traceback.format_exc().encode())
             os._exit(1)
         os._exit(0)
     os.close(writing)
-    if "share" in order:
-        time.sleep(order["share"] * usual_s)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    end = started + order.get("after_s", PATIENCE_S)
+    while (waited := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            waited = os.waitpid(child, 0)
+            break
+        time.sleep(0.005)
+    status = waited[1]
     with os.fdopen(reading) as told:
         said = told.read()
+    if "after_s" not in order and time.monotonic() > end:
+        said, status = "it did not end", 1
     died = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
     sound = died or status == 0
     return {
@@ -119,13 +133,9 @@ def forked(order: dict[str, Any], usual_s: float) -> dict[str, Any]:
 
 def main() -> None:
     """Refresh once a line."""
-    usual_s = 0.0
     gc.freeze()  # what is loaded is shared with every fork, and never looked at again
     for line in sys.stdin:
-        answer = forked(json.loads(line), usual_s)
-        if not answer["died"]:
-            usual_s = answer["seconds"]
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(forked(json.loads(line))) + "\n")
         sys.stdout.flush()
 
 

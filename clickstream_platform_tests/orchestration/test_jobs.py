@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def run(
     settings: Settings,
     instance: dg.DagsterInstance,
     job: str,
-    ops: dict[str, object] | None = None,
+    ops: Mapping[str, object] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job of the code location, as its launchpad would."""
     quiet = {"console": {"config": {"log_level": "CRITICAL"}}}
