@@ -80,9 +80,8 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
             refresh_events(settings, progress=progress)
     if first is not None:
         tables = tuple(table for stage in _from(first) for table in stage.tables)
-        for table in broken.keys() & set(
-            tables
-        ):  # who makes it anew may compare with what is there
+        # Who makes a table anew may compare with what is there.
+        for table in broken.keys() & set(tables):
             lake.overwrite(table, pl.DataFrame(schema=polars_schema(table)))
         rebuild(settings, since=first, progress=progress)
         rebuilt += tables
