@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from clickstream_platform.orchestration.processes import at_work
@@ -10,9 +10,11 @@ from clickstream_platform.orchestration.running import BusyError, opened
 from clickstream_platform.orchestration.stages import (
     BEHAVIOUR,
     CONVERSIONS,
+    COOKIELESS,
     CREDITS,
     EVENTS,
     IDENTITY,
+    PERSON_CONSENTS,
     SCORES,
     SESSIONS,
     TOUCHPOINTS,
@@ -26,7 +28,18 @@ if TYPE_CHECKING:
 
 _ARRIVAL_DATE = re.compile(r"arrival_date=(\d{4}-\d{2}-\d{2})/")
 
-REBUILT = (EVENTS, IDENTITY, BEHAVIOUR, SESSIONS, TOUCHPOINTS, CONVERSIONS, CREDITS, SCORES)
+REBUILT = (
+    EVENTS,
+    IDENTITY,
+    PERSON_CONSENTS,
+    COOKIELESS,
+    BEHAVIOUR,
+    SESSIONS,
+    TOUCHPOINTS,
+    CONVERSIONS,
+    CREDITS,
+    SCORES,
+)
 """Stages whose tables follow from those before them alone, in order. Others hold what was drawn,
 decided, said or seen at some time, and cannot be made twice."""
 
@@ -49,8 +62,10 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
 
     While a run is at work, that is refused as a `BusyError`.
     """
+    import polars as pl
+
     from clickstream_platform.events import refresh_events, retake_days
-    from clickstream_platform.lake import Lake
+    from clickstream_platform.lake import Lake, polars_schema
 
     _require_idle(settings)
     lake = Lake(settings.lake_folder)
@@ -64,8 +79,12 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
         if first is not EVENTS:
             refresh_events(settings, progress=progress)
     if first is not None:
+        tables = tuple(table for stage in _from(first) for table in stage.tables)
+        # Who makes a table anew may compare with what is there.
+        for table in broken.keys() & set(tables):
+            lake.overwrite(table, pl.DataFrame(schema=polars_schema(table)))
         rebuild(settings, since=first, progress=progress)
-        rebuilt += tuple(table for stage in _from(first) for table in stage.tables)
+        rebuilt += tables
     return Mended(rebuilt, lake.broken_tables() if rebuilt else broken)
 
 
@@ -98,14 +117,16 @@ def _functions() -> "Mapping[str, Callable[[Settings], Refreshed]]":
         refresh_touchpoints,
     )
     from clickstream_platform.collection.bot_behaviour import refresh_bot_behaviour
+    from clickstream_platform.collection.consent_log import refresh_person_consents
     from clickstream_platform.events import refresh_events
     from clickstream_platform.identity import refresh_identity
     from clickstream_platform.lake import Lake
     from clickstream_platform.segments import refresh_scores
-    from clickstream_platform.sessions import refresh_sessions
+    from clickstream_platform.sessions import refresh_cookieless, refresh_sessions
 
     after = {
         IDENTITY.name: refresh_identity,
+        COOKIELESS.name: refresh_cookieless,
         BEHAVIOUR.name: refresh_bot_behaviour,
         SESSIONS.name: refresh_sessions,
         TOUCHPOINTS.name: refresh_touchpoints,
@@ -119,6 +140,9 @@ def _functions() -> "Mapping[str, Callable[[Settings], Refreshed]]":
 
     return {
         EVENTS.name: lambda settings: refresh_events(settings, full=True),
+        PERSON_CONSENTS.name: lambda settings: refresh_person_consents(
+            Lake(settings.lake_folder), now=datetime.now(UTC), full=True
+        ),
         **{name: whole(refresh) for name, refresh in after.items()},
     }
 

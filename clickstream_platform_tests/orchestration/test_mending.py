@@ -22,7 +22,14 @@ from clickstream_platform_tests.orchestration.served import prepare
 pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-DERIVED = ("events", "identity_map", "sessions", "touchpoints", "attribution_credits")
+DERIVED = (
+    "events",
+    "identity_map",
+    "person_consents",
+    "sessions",
+    "touchpoints",
+    "attribution_credits",
+)
 
 
 def refresh(settings: Settings, now: datetime = NOW) -> None:
