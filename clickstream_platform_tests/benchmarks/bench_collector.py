@@ -30,7 +30,14 @@ from typing import NamedTuple
 import msgspec
 
 from clickstream_platform.collection import lines, policy
-from clickstream_platform.collection.bots import BotRanges, BotScoring, load_bot_rules
+from clickstream_platform.collection.bots import (
+    RANGES_FOLDER,
+    BotScoring,
+    load_bot_rules,
+    load_ranges,
+)
+from clickstream_platform.collection.consent import ConsentDoor, load_policy
+from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.protocols import parsing
 from clickstream_platform.services.collector import Collector, EventLog, serve, write_keys
 from clickstream_platform.settings import CollectorSettings, Settings, load_settings
@@ -121,7 +128,10 @@ def serve_forever(data: Path, variant: str) -> None:
         rate_per_key="1000000000/minute", rate_per_address="1000000000/minute"
     )
     log = EventLog(settings.landing, seal_after_s=3600, seal_bytes=10**10, pending_bytes=10**8)
-    enrichments = [BotScoring(load_bot_rules(), BotRanges())]
+    enrichments: list[Enrichment] = [
+        BotScoring(load_bot_rules(), load_ranges(settings.state / RANGES_FOLDER)),
+        ConsentDoor(load_policy()),
+    ]
     if variant == "bare":
         without_rules()
         enrichments = []

@@ -39,32 +39,31 @@ class BotScoring:
         self._of_address = lru_cache(CACHED)(ranges.signals)
         self._of_headers = lru_cache(CACHED)(_header_signals)
         self._verdict = lru_cache(CACHED)(rules.verdict)
-        self._last: tuple[Arrival | None, tuple[str, ...]] = (None, ())
+        self._last: tuple[Arrival | None, object, BotVerdict | None] = (None, None, None)
 
     def __call__(self, record: Record, arrival: Arrival) -> None:
         """Note on a record which rules match, and the score; what it said of that itself goes."""
         record.pop(SIGNALS, None)
         record.pop(SCORE, None)
         agent = record.get("user_agent")
+        last, of, verdict = self._last
+        if arrival is not last or agent != of:  # the records of a request come one after another
+            verdict = self._judged(agent, arrival)
+            self._last = arrival, agent, verdict
+        if verdict is not None:
+            record[SIGNALS], record[SCORE] = verdict.signals, verdict.score
+
+    def _judged(self, agent: object, arrival: Arrival) -> BotVerdict | None:
+        """Verdict on what a request and a user agent show; None where they show nothing."""
         reason = self._of_agent(agent) if isinstance(agent, str) and agent else None
         signals: tuple[str, ...] = (reason,) if reason else ()
         if not arrival.is_server:
-            signals += self._of_request(arrival)
-        if signals:
-            verdict: BotVerdict = self._verdict(signals)
-            record[SIGNALS], record[SCORE] = verdict.signals, verdict.score
-
-    def _of_request(self, arrival: Arrival) -> tuple[str, ...]:
-        """What the request itself shows; its records come one after another."""
-        last, signals = self._last
-        if arrival is not last:
             headers = arrival.headers
             told = tuple(headers.get(name, "")[:LONGEST] for name in HINTS)
-            signals = self._of_headers(told, bool(headers.get("accept-language")))
+            signals += self._of_headers(told, bool(headers.get("accept-language")))
             if address := arrival.client or arrival.address:
                 signals += self._of_address(address)
-            self._last = arrival, signals
-        return signals
+        return self._verdict(signals) if signals else None
 
 
 def _header_signals(told: tuple[str, ...], has_language: bool) -> tuple[str, ...]:  # noqa: FBT001 - key of a cache

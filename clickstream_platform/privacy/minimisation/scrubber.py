@@ -69,9 +69,10 @@ _LITERAL = re.compile(r'"([^"\\]*+(?:\\.[^"\\]*+)*+)("?)(\s*+:)?|[^\s{}\[\],:"]+
 _TEXT = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _BARE = r'[^\s{}\[\],:"]++'
 _MEMBER = re.compile(
-    rf"{_TEXT}(?:\s*+:\s*+(?:{_TEXT}|\[(?:{_TEXT}|[^\"\[\]{{}}])*+\]|{_BARE}))?|{_BARE}", re.DOTALL
+    rf"{_TEXT}(\s*+:\s*+(?:{_TEXT}|\[(?:{_TEXT}|[^\"\[\]{{}}])*+\]|{_BARE}))?|{_BARE}", re.DOTALL
 )
 """A key of a record with its value or flat list of values, or an element of another list."""
+_COLON = re.compile(r"\s*+:")
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*")
 _WORDS = frozenset({"true", "false", "null"})
 _BARE_PHONE = re.compile(r"\+[1-9][0-9+().-]{7,}")
@@ -191,6 +192,9 @@ class Scrubber:
             # A number on its own would be masked as a text: it has all of the record looked at.
             if (member := match.group())[0] != '"' or (cleaned := self._member(member)) is None:
                 continue
+            if not match[1] and _COLON.match(record, match.end()):
+                # A key of what is no flat list: what it announces lies outside of the member.
+                return self.payload(record)
             between = record[end : match.start()]
             scrubbed += between + cleaned.text
             others += between + '""'

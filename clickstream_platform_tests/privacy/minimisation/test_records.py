@@ -63,6 +63,12 @@ def test_list_that_is_not_flat_keeps_what_its_key_announces() -> None:
     ]
 
 
+def test_key_that_is_masked_announces_what_it_did_before() -> None:
+    assert scrubbed([{"ann@example.com phone": ["0301234567", {}]}]) == [
+        b'{"[email] phone":["[phone]",{}]}'
+    ]
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_agrees_with_looking_at_all_of_each_record(seed: int) -> None:
     rng = random.Random(seed)
