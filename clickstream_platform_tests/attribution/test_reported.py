@@ -2,12 +2,20 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 from clickstream_platform.attribution import refresh_conversions
+from clickstream_platform.collection.consent_log import refresh_consents, refresh_person_consents
 from clickstream_platform.settings import Settings
+from clickstream_platform_tests.frames import NOON
 from clickstream_platform_tests.sessions.history import History, visit
 from clickstream_platform_tests.sessions.test_server_events import report, seen
 from clickstream_platform_tests.stored import rows_of
+
+HOME = "US"
+"""Where nobody has to be asked before measurement."""
+
+report_at_home, seen_at_home = partial(report, country=HOME), partial(seen, country=HOME)
 
 DAY = timedelta(days=1) // timedelta(minutes=1)
 
@@ -15,6 +23,8 @@ DAY = timedelta(days=1) // timedelta(minutes=1)
 def conversions_of(history: History) -> list[tuple[object, ...]]:
     """Person, whether in a session, and revenue, after checking incremental against full."""
     history.refresh()
+    refresh_consents(history.lake, history.settings)
+    refresh_person_consents(history.lake, now=NOON)
     refresh_conversions(history.lake, history.settings)
     (stored,) = rows_of(history.lake, ["conversions"]).values()
     refresh_conversions(history.lake, history.settings, full=True)
@@ -26,20 +36,24 @@ def conversions_of(history: History) -> list[tuple[object, ...]]:
 
 def test_no_purchase_is_lost_and_a_late_visit_takes_it_in(settings: Settings) -> None:
     history = History(settings)
-    history.add(report("s0", 0, order_id="o0"), report("s1", DAY), seen("b1", DAY - 10))
+    history.add(
+        report_at_home("s0", 0, order_id="o0"),
+        report_at_home("s1", DAY),
+        seen_at_home("b1", DAY - 10),
+    )
     ten = Decimal(10)
     assert conversions_of(history) == [("ann", False, ten), ("ann", True, ten)]
-    history.add(seen("a0", -5))
+    history.add(seen_at_home("a0", -5))
     assert conversions_of(history) == [("ann", True, ten), ("ann", True, ten)]
     history.drop(["a0"])
     assert conversions_of(history)[0] == ("ann", False, ten)
-    history.add(report("again", 2, order_id="o0", revenue=Decimal(99)))
+    history.add(report_at_home("again", 2, order_id="o0", revenue=Decimal(99)))
     assert conversions_of(history) == [("ann", False, ten), ("ann", True, ten)]
 
 
 def test_report_about_a_visitor_is_of_its_person(settings: Settings) -> None:
     history = History(settings)
-    history.add(report("s0", 0, user_id=None, visitor_id="phone"))
+    history.add(report_at_home("s0", 0, user_id=None, visitor_id="phone"))
     assert conversions_of(history) == [("phone", False, Decimal(10))]
-    history.add(visit("login", "phone", DAY, user_id="ann"))
+    history.add(visit("login", "phone", DAY, user_id="ann", country=HOME))
     assert conversions_of(history) == [("ann", False, Decimal(10))]

@@ -233,8 +233,9 @@ def test_query_says_what_it_reads_and_answers_over_an_empty_lake(
     header = text.split("\nSELECT", 1)[0].split("\nWITH", 1)[0]
     assert "-- Reads: " in header
     assert " Grain: " in header
-    now: dict[str, object] = {"now": NOON} if "$now" in text else {}
-    Figures(lake, settings).frame(query, MARCH if "$first_date" in text else None, **now)
+    values: dict[str, object] = {"now": NOON, "conversions": ["purchase"]}
+    asked = {name: value for name, value in values.items() if f"${name}" in text}
+    Figures(lake, settings).frame(query, MARCH if "$first_date" in text else None, **asked)
 
 
 def test_change_compares_the_last_seven_values_with_the_seven_before() -> None:

@@ -113,3 +113,20 @@ def test_strange_addresses_are_left_out(door: Door) -> None:
     record = stored(door, page_url="http://[", consent={"analytics": False})
     assert "page_url" not in record
     assert json.dumps(record).count("mail.example") == 1
+
+
+def test_remembered_verdicts_are_of_what_was_said_alike(settings: Settings) -> None:
+    door = Door(settings, enrichments=(ConsentDoor(load_policy()),))
+    key = door.key(kind="browser").key
+    said: list[dict[str, Any]] = [
+        {"consent": {"marketing": True}},
+        {"consent": {"marketing": True, "analytics": False}},
+        {"consent": {"analytics": True, "gpc": False}},
+        {"consent": {"marketing": True}, "properties": {"tcf_string": own(3, 4, at=NOW)}},
+        {"consent": {"marketing": True}, "country": "US"},
+    ] * 3
+    events = [PAGE | more | {"id": f"e{number}"} for number, more in enumerate(said)]
+    (response,) = door.send(post("/v1/events", {"key": key, "events": events}))
+    assert response.status_code == 200
+    # The second and the fourth refuse; nobody else does.
+    assert ["visitor_id" not in it for it in door.taken] == [False, True, False, True, False] * 3

@@ -4,14 +4,29 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+import msgspec
+
 from clickstream_platform.collection.arrivals import Arrival, Record
 from clickstream_platform.collection.consent.purposes import Policy, consents_of
-from clickstream_platform.collection.consent.signals import NAMES, signals_of
+from clickstream_platform.collection.consent.signals import GPC_HEADER, NAMES, OWN, signals_of
+
+_encode = msgspec.json.Encoder().encode
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SIGNALS = frozenset(name for names in NAMES.values() for name in names)
 """Names under which signals are sent."""
+
+STRINGS = SIGNALS - {"gpc"}
+
+RELEVANT = SIGNALS | {f"consent_{name}" for name in OWN}
+"""What a choice is read from, beside ``consent`` itself."""
+
+REMEMBERED = 8_192
+"""Choices whose verdict is remembered: most people say one of a few things."""
+
+MINUTE_US = 60_000_000
+"""Strings expire after months: a verdict holds for the minute in which it was found."""
 
 COUNTED = (
     *("event_id", "event_name", "occurred_at", "created_at", "sent_at", "received_at"),
@@ -40,6 +55,7 @@ class ConsentDoor:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._verdicts: dict[bytes, bool] = {}
 
     def __call__(self, record: Record, arrival: Arrival) -> None:
         """Take from a record what it does not allow."""
@@ -62,6 +78,23 @@ class ConsentDoor:
         record.update(kept)
 
     def _refuses(self, record: Record, arrival: Arrival) -> bool:
+        """Whether a record says no to measurement, by what was said alike a moment ago."""
+        said = (
+            arrival.received_us // MINUTE_US,
+            arrival.headers.get(GPC_HEADER),
+            record.get("country"),
+            record.get("consent"),
+            _relevant(record),
+            _relevant(record.get("properties")),
+        )
+        key = _encode(said)
+        if (verdict := self._verdicts.get(key)) is None:
+            if len(self._verdicts) >= REMEMBERED:
+                self._verdicts.clear()
+            verdict = self._verdicts[key] = self._judged(record, arrival)
+        return verdict
+
+    def _judged(self, record: Record, arrival: Arrival) -> bool:
         signals = signals_of(record, arrival.headers)
         country = record.get("country")
         regime = self._policy.regime_of(country if isinstance(country, str) else None)
@@ -72,13 +105,24 @@ class ConsentDoor:
 
 def _speaks(record: Record) -> bool:
     """Whether an event may say anything about measurement: most say yes, or nothing."""
-    said, properties = record.get("consent"), record.get("properties")
-    strings = isinstance(properties, Mapping) and not SIGNALS.isdisjoint(properties)
-    if strings or not SIGNALS.isdisjoint(record):
-        return True
+    said = record.get("consent")
+    for place in (record, record.get("properties"), said):
+        # Trackers say of each event that Global Privacy Control is off, which says nothing.
+        if isinstance(place, dict) and (
+            place.get("gpc", False) is not False or not STRINGS.isdisjoint(place)
+        ):
+            return True
     if not isinstance(said, Mapping):
         return said is not None or "consent_analytics" in record
-    return said.get("analytics") is not True or not SIGNALS.isdisjoint(said)
+    return said.get("analytics") is not True
+
+
+def _relevant(place: object) -> dict[str, object] | None:
+    return (
+        {name: place[name] for name in sorted(RELEVANT & place.keys())}
+        if isinstance(place, dict)
+        else None
+    )
 
 
 def _without_query(url: object, *, host_only: bool) -> str | None:
