@@ -109,7 +109,7 @@ def _speaks(record: Record) -> bool:
     for place in (record, record.get("properties"), said):
         # Trackers say of each event that Global Privacy Control is off, which says nothing.
         if isinstance(place, dict) and (
-            place.get("gpc", False) is not False or not STRINGS.isdisjoint(place)
+            place.get("gpc", False) is not False or not place.keys().isdisjoint(STRINGS)
         ):
             return True
     if not isinstance(said, Mapping):

@@ -5,7 +5,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -24,7 +24,11 @@ from clickstream_platform.privacy.minimisation.patterns import (
     Rule,
     is_card,
 )
-from clickstream_platform.privacy.minimisation.suspicion import BASE64_RUN, is_suspicious
+from clickstream_platform.privacy.minimisation.suspicion import (
+    BASE64_RUN,
+    is_suspicious,
+    suspicious_lines,
+)
 
 QueryKeys = Literal["detect", "allow"]
 """Whether query keys are judged by their values, or must be on a list."""
@@ -188,9 +192,11 @@ class Scrubber:
             return self.payload(record)
         kinds: set[str] = set()
         scrubbed, others, end = "", "", 0
-        for match in _MEMBER.finditer(record):
-            # A number on its own would be masked as a text: it has all of the record looked at.
-            if (member := match.group())[0] != '"' or (cleaned := self._member(member)) is None:
+        # A number on its own would be masked as a text: it has all of the record looked at.
+        members = [match for match in _MEMBER.finditer(record) if match.group()[0] == '"']
+        self._look_at([match.group() for match in members])
+        for match in members:
+            if (cleaned := self._members[match.group()]) is None:
                 continue
             if not match[1] and _COLON.match(record, match.end()):
                 # A key of what is no flat list: what it announces lies outside of the member.
@@ -204,12 +210,12 @@ class Scrubber:
             return self.payload(record)
         return Cleaned(scrubbed + record[end:], frozenset(kinds))
 
-    def _member(self, member: str) -> Cleaned | None:
-        """Scrub a member of a record; None if it is not suspicious."""
-        if member not in self._members:
-            found = self.payload(member) if is_suspicious(member.encode()) else None
-            self._members[member] = found
-        return self._members[member]
+    def _look_at(self, members: Sequence[str]) -> None:
+        """Scrub the members of a record that are suspicious, and know the others."""
+        unknown = [member for member in members if member not in self._members]
+        self._members.update(dict.fromkeys(unknown))
+        for number in suspicious_lines([member.encode() for member in unknown]):
+            self._members[unknown[number]] = self.payload(unknown[number])
 
     def payload(self, payload: str) -> Cleaned:
         """Scrub a record: every text in it and every number whose key announces something.
