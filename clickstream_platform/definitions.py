@@ -18,15 +18,18 @@ class Definition(BaseModel):
 Kind = TypeVar("Kind", bound=BaseModel)
 
 
-def own_or_shipped(shipped: Path, definitions: Path | None, *, folder: str = "") -> Path:
-    """The user's file of the shipped one's name where there is one, else the shipped one.
+def own_or_shipped(
+    shipped: Path, definitions: Path | None, *, folder: str = "", name: str | None = None
+) -> Path:
+    """The user's file where there is one, else the shipped one.
 
     Args:
         shipped: The file that comes with the platform.
         definitions: The user's folder of definitions, if there is one.
         folder: Folder in there.
+        name: What the user's file is called, unless as the shipped one.
     """
-    own = definitions / folder / shipped.name if definitions is not None else shipped
+    own = definitions / folder / (name or shipped.name) if definitions is not None else shipped
     return own if own.exists() else shipped
 
 

@@ -1,6 +1,5 @@
 """Rules that tell programs from people, as data; and what the rules that match come to."""
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clickstream_platform.definitions import read_toml
 from clickstream_platform.errors import DefinitionError
 
 SHIPPED = Path(__file__).with_name("bots.toml")
@@ -100,11 +100,11 @@ def load_bot_rules(definitions: Path | None = None) -> BotRules:
 
     A file that cannot be used as written is a `DefinitionError`.
     """
-    shipped = _read(SHIPPED)
+    shipped = read_toml(SHIPPED)
     own = definitions / SHIPPED.name if definitions else None
     if own is None or not own.exists():
         return _checked(SHIPPED, shipped)
-    given = _read(own)
+    given = read_toml(own)
     rules = {rule["id"]: rule for rule in shipped.pop("rule")}
     known = frozenset(rules)
     for number, rule in enumerate(_rules_of(given, own)):
@@ -116,13 +116,6 @@ def load_bot_rules(definitions: Path | None = None) -> BotRules:
             raise _error(own, f"rule.{number}.id", told)
         rules[name] = rules.get(name, {}) | rule
     return _checked(own, shipped | given | {"rule": list(rules.values())})
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
 
 
 def _rules_of(given: Mapping[str, Any], file: Path) -> list[dict[str, Any]]:

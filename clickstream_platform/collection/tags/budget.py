@@ -7,15 +7,15 @@ hosts.
 
 import json
 import re
-import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from clickstream_platform.definitions import read_definition
 from clickstream_platform.errors import DefinitionError
 
 SHIPPED = Path(__file__).with_name("budget.toml")
@@ -101,20 +101,10 @@ class Verdict(NamedTuple):
 def load_budget(file: Path | None = None) -> Budget:
     """Read a budget, the shipped one unless another is given.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    file = file or SHIPPED
-    try:
-        return Budget.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        reason = first["msg"].removeprefix("Value error, ")
-        remedy = "Compare with the shipped budget.toml."
-        raise DefinitionError(file, key, reason, remedy=remedy) from None
+    remedy = "Compare with the shipped budget.toml."
+    return read_definition(Budget, file or SHIPPED, remedy=remedy)
 
 
 def read_pages(text: str, file: object) -> list[Page]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from clickstream_platform.collection.tags.container import Container, Item
+from clickstream_platform.definitions import read_toml
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.privacy import scrub_texts
 
@@ -80,11 +80,7 @@ def load_signatures(file: Path) -> dict[str, str]:
     Raises:
         DefinitionError: The file cannot be used as written.
     """
-    try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    signed = entries.get("signed")
+    signed = read_toml(file).get("signed")
     if not isinstance(signed, dict):
         remedy = 'Write [signed], and a line such as 1a2b3c4d5e6f = "web team".'
         raise DefinitionError(file, "signed", "is no table", remedy=remedy)

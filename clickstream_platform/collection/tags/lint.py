@@ -3,17 +3,17 @@
 A finding names the item and the place, never a value: a parameter may hold somebody's address.
 """
 
-import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from clickstream_platform.collection.tags.checks import CHECKS, IN_BROWSERS, Case
 from clickstream_platform.collection.tags.container import Container
 from clickstream_platform.collection.tags.vendors import Vendors
+from clickstream_platform.definitions import own_or_shipped, read_definition
 from clickstream_platform.errors import DefinitionError
 
 SHIPPED = Path(__file__).with_name("rules.toml")
@@ -52,18 +52,9 @@ def load_rules(definitions: Path | None = None) -> dict[str, Rule]:
     Raises:
         DefinitionError: The file cannot be used as written, or lacks or invents a rule.
     """
-    own = definitions / OWN if definitions else None
-    file = own if own and own.exists() else SHIPPED
-    try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
-        rules = TypeAdapter(dict[str, Rule]).validate_python(entries)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        remedy = "Compare with the shipped rules.toml."
-        raise DefinitionError(file, key, first["msg"], remedy=remedy) from None
+    file = own_or_shipped(SHIPPED, definitions, name=OWN)
+    remedy = "Compare with the shipped rules.toml."
+    rules = read_definition(RootModel[dict[str, Rule]], file, remedy=remedy).root
     for name in sorted(rules.keys() ^ CHECKS.keys()):
         if name in CHECKS:
             remedy = "Add it; severity 'off' silences it."

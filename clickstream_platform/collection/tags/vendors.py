@@ -1,16 +1,15 @@
 """Vendors: whose a tag is, and what browsers must be allowed to load for it."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from clickstream_platform.collection.tags.container import Item
-from clickstream_platform.errors import DefinitionError
+from clickstream_platform.definitions import own_or_shipped, read_definition
 
 SHIPPED = Path(__file__).with_name("vendors.toml")
 """Vendors; a file named `tag_vendors.toml` among the user's own definitions replaces them."""
@@ -45,7 +44,11 @@ class Vendor(BaseModel):
     @classmethod
     def _compile(cls, markers: tuple[str, ...]) -> tuple[str, ...]:
         for marker in markers:
-            if re.compile(marker).groups != 1:
+            try:
+                groups = re.compile(marker).groups
+            except re.error as error:
+                raise ValueError(str(error)) from None
+            if groups != 1:
                 message = f"needs one group around the id: {marker}"
                 raise ValueError(message)
         return markers
@@ -61,22 +64,11 @@ Vendors = Mapping[str, Vendor]
 def load_vendors(definitions: Path | None = None) -> dict[str, Vendor]:
     """Read the vendors: the user's own file, else the shipped one.
 
-    Raises:
-        DefinitionError: The file cannot be used as written.
+    A file that cannot be used as written is a `DefinitionError`.
     """
-    own = definitions / OWN if definitions else None
-    file = own if own and own.exists() else SHIPPED
-    try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, Vendor]).validate_python(entries)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
-    except (ValidationError, re.error) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        key = ".".join(map(str, first["loc"])) if first else "markers"
-        reason = first["msg"].removeprefix("Value error, ") if first else str(error)
-        remedy = "Compare with the shipped vendors.toml."
-        raise DefinitionError(file, key, reason, remedy=remedy) from None
+    file = own_or_shipped(SHIPPED, definitions, name=OWN)
+    remedy = "Compare with the shipped vendors.toml."
+    return read_definition(RootModel[dict[str, Vendor]], file, remedy=remedy).root
 
 
 def vendor_of(tag: Item, vendors: Vendors) -> str | None:

@@ -49,6 +49,12 @@ def number_axis(ticks: int) -> alt.Axis:
     return alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=ticks)
 
 
+def share_of_all() -> alt.X:
+    """Shares from left to right that add up to a whole."""
+    axis = alt.Axis(format="%", tickCount=5)
+    return alt.X("share:Q", title=None, axis=axis, scale={"domain": [0, 1]})
+
+
 def day_tip() -> alt.Tooltip:
     """The day, in words."""
     return alt.Tooltip("day:T", title="Day", format="%A, %-d %B %Y")

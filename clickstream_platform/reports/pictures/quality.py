@@ -9,6 +9,7 @@ from clickstream_platform.reports.pictures.marks import (
     day_tip,
     height_of,
     number_axis,
+    share_of_all,
     tip,
 )
 from clickstream_platform.reports.pictures.style import CATEGORICAL, Picture
@@ -42,12 +43,7 @@ def ledger(frame: pl.DataFrame) -> Picture:
         .mark_bar(height={"band": 0.7})
         .encode(
             y=alt.Y("source:N", title=None, axis=alt.Axis(domain=False)),
-            x=alt.X(
-                "share:Q",
-                title=None,
-                axis=alt.Axis(format="%", tickCount=5),
-                scale={"domain": [0, 1]},
-            ),
+            x=share_of_all(),
             color=color_of("fate", names, list(FATE_COLORS.values())),
             order="order:Q",
             tooltip=[
@@ -124,12 +120,7 @@ def consent(frame: pl.DataFrame) -> Picture:
         .mark_bar(height={"band": 0.7})
         .encode(
             y=alt.Y("purpose:N", title=None, axis=alt.Axis(domain=False)),
-            x=alt.X(
-                "share:Q",
-                title=None,
-                axis=alt.Axis(format="%", tickCount=5),
-                scale={"domain": [0, 1]},
-            ),
+            x=share_of_all(),
             color=color_of("answer", list(ANSWER_COLORS), list(ANSWER_COLORS.values())),
             order="order:Q",
             tooltip=[
