@@ -82,7 +82,7 @@ def refresh_sessions(
         with tempfile.TemporaryDirectory(dir=spill) as spool:
             run = _Run(lake, settings, backend, Path(spool), versions, consumed)
             is_new = consumed["events"] < 0 or consumed["rules"] != versions["rules"]
-            is_new |= not lake.exists("runaway_sessions")
+            is_new |= not lake.exists(RUNAWAYS)
             return run.rebuild() if full or is_new else run.update(chosen)
     finally:
         backend.disconnect()
