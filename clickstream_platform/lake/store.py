@@ -28,6 +28,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal
+from clickstream_platform.lake.snapshots import keep, snapshot, take
 from clickstream_platform.tables.catalog import TABLES, StoredTable
 
 _DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
@@ -275,14 +276,14 @@ class Lake:
             return self.overwrite(table, empty, consumed=consumed)
         properties = commit(consumed, None)
         if self.exists(table):
-            self._open(table).create_write_transaction(
+            take(folder).create_write_transaction(
                 [*moved], "overwrite", schema, partition_by, commit_properties=properties
             )
         else:
             create_table_with_add_actions(
                 str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
             )
-        return self._sealed(table, self._open(table))
+        return self._sealed(table, take(folder))  # a transaction does not know what it did
 
     def note(self, table: str, consumed: Mapping[str, int]) -> int:
         """Note what a table has taken in where that changed none of its rows; return its version.
@@ -298,7 +299,7 @@ class Lake:
         if not self.exists(table):
             return 0
         self.require_sound(table)
-        opened = self._open(table)
+        opened = take(self.path(table))
         metrics = opened.delete(
             where, commit_properties=commit(None, notes), writer_properties=WRITER
         )
@@ -310,7 +311,7 @@ class Lake:
         if not self.exists(table):
             return 0
         self.require_sound(table)
-        opened = self._open(table)
+        opened = take(self.path(table))
         metrics = opened.update(updates=dict(updates), predicate=where, writer_properties=WRITER)
         self._sealed(table, opened)
         return int(metrics["num_updated_rows"] or 0)
@@ -320,7 +321,7 @@ class Lake:
         if not self.exists(table):
             return 0
         self.require_sound(table)
-        opened = self._open(table)
+        opened = take(self.path(table))
         metrics = opened.optimize.compact(writer_properties=WRITER)
         self._sealed(table, opened)
         return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
@@ -336,7 +337,8 @@ class Lake:
         """
         if not self.exists(table):
             return []
-        removed = self._open(table).vacuum(
+        opened = take(self.path(table))
+        removed = opened.vacuum(
             retention_hours=keep // timedelta(hours=1),
             enforce_retention_duration=False,
             dry_run=False,
@@ -348,11 +350,12 @@ class Lake:
     def _sealed(self, table: str, opened: DeltaTable) -> int:
         """Seal what a commit has added, and return its version."""
         seal(self.path(table), opened.file_uris())
-        return opened.version()
+        return keep(self.path(table), opened).version()
 
     def _open(self, table: str) -> DeltaTable:
+        """Open a table to read it."""
         try:
-            return DeltaTable(self.path(table))
+            return snapshot(self.path(table))
         except TableNotFoundError:
             raise LakeError(
                 table, "has not been written yet", remedy="Run `clickstream materialize`."
@@ -377,8 +380,10 @@ class Lake:
                 f"rows to write have other columns or another order than the contract {strange}",
                 remedy="Select the columns of the contract.",
             )
+        path = self.path(table)
+        opened = take(path) if self.exists(table) else None
         write_deltalake(
-            self.path(table),
+            path if opened is None else opened,
             data,
             partition_by=list(spec.partition_by) or None,
             mode=mode,  # type: ignore[arg-type]  # its overloads list the modes one by one
@@ -386,7 +391,7 @@ class Lake:
             commit_properties=properties,
             writer_properties=WRITER,
         )
-        return self._sealed(table, self._open(table))
+        return self._sealed(table, opened or take(path))
 
 
 def _names_partitions(table: str, where: str) -> bool:

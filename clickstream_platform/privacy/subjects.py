@@ -15,9 +15,8 @@ from itertools import chain
 from typing import NamedTuple
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, connect, view
+from clickstream_platform.lake import Engine, Lake, connect, view
 from clickstream_platform.privacy.identifiers import (
     SURROGATE_DIGITS,
     Namespace,
@@ -164,7 +163,7 @@ def new_visitor(vault: Vault, token: str, buckets: int) -> tuple[str, str]:
 class Links:
     """Who was seen signed in where, asked of the tables for a few pseudonyms at a time."""
 
-    def __init__(self, lake: Lake, backend: Backend) -> None:
+    def __init__(self, lake: Lake, backend: Engine) -> None:
         self.backend = backend
         self.tables = [name for name in (*_SOUND, "raw_events") if lake.exists(name)]
         for name in self.tables:
