@@ -36,6 +36,7 @@ class Finder:
     ) -> None:
         self.backend, self.lake, self.rules, self.silence = backend, lake, rules, silence
         self.longest_session = longest_session
+        self._known: tuple[Sequence[date] | None, ir.Table] | None = None
 
     def with_shared_orders(self, dates: Iterable[date]) -> list[date]:
         """Add the dates on which an order that changes on these dates may change as well."""
@@ -45,8 +46,7 @@ class Finder:
         stored = view(self.backend, self.lake, "conversions").filter(_.order_id.notnull())
         inside = _.conversion_date.isin(days)
         before, elsewhere = stored.filter(inside), stored.filter(~inside)
-        found = once_per_order(self._candidates(days)).filter(_.order_id.notnull()).select(COLUMNS)
-        now = self.backend.make_table("found_orders", found)
+        now = self._found(days).filter(_.order_id.notnull())
         more = distinct_dates(elsewhere.semi_join(now, ORDER), "conversion_date")
         # Where the event that counted went away, another takes its place. If that is on another
         # date it is stored nowhere, and only the events tell.
@@ -73,13 +73,20 @@ class Finder:
         Args:
             dates: Dates as `with_shared_orders` completes them, or None for all.
         """
-        found = once_per_order(self._candidates(dates)).select(COLUMNS)
+        found = self._found(dates)
         if dates:
             others = view(self.backend, self.lake, "conversions").filter(
                 _.order_id.notnull(), ~_.conversion_date.isin([*dates])
             )
             found = found.anti_join(others, ORDER)
-        return self.backend.make_table("settled", found)
+        return found
+
+    def _found(self, dates: Sequence[date] | None) -> ir.Table:
+        """Conversions of some dates, whatever is stored on others; found once."""
+        if self._known is None or self._known[0] != dates:
+            rows = once_per_order(self._candidates(dates)).select(COLUMNS)
+            self._known = dates, self.backend.make_table("found_conversions", rows)
+        return self._known[1]
 
     def _candidates(self, dates: Sequence[date] | None) -> ir.Table:
         days = {"events": dates, "session_events": dates, "sessions": self._session_dates(dates)}

@@ -156,8 +156,8 @@ def refresh_credits(
 ) -> Refreshed:
     """Bring `attribution_credits` up to date with `touchpoints` and `conversions`.
 
-    Recomputed are the dates of conversions that changed, and of those that a touchpoint that
-    changed precedes within the lookback window.
+    Recomputed are conversions that changed, those that a touchpoint that changed precedes within
+    the lookback window, and others of the same persons on the same dates. The dates are rewritten.
 
     Args:
         lake: The lake.
@@ -180,27 +180,39 @@ def refresh_credits(
     lookback = timedelta(days=policy.lookback_days)
     half_life = timedelta(days=policy.half_life_days)
     with _opened(settings) as backend:
+        persons = None
         if full:
             dates = None
         elif step.changes:
-            dates = touched_by_touchpoints(backend, lake, step.changes, lookback=lookback)
+            changes = step.changes
+            dates, persons = touched_by_touchpoints(backend, lake, changes, lookback=lookback)
         rows = _rows_by_date("conversions", lake.files("conversions", dates=dates))
         parts = [
             {
                 "touchpoints": lake.files("touchpoints", dates=preceding(part, lookback)),
                 "conversions": lake.files("conversions", dates=part),
+                "attribution_credits": lake.files("attribution_credits", dates=part),
             }
             for part in _days(rows, CONVERSIONS_AT_ONCE)
         ]
-        split = (
-            attribution_credits(
-                *(view(backend, lake, name, files=files) for name, files in part.items()),
-                lookback=lookback,
-                half_life=half_life,
+
+        def split(part: Mapping[str, Sequence[str]]) -> ir.Table:
+            touched, converted, stored = (
+                view(backend, lake, name, files=files) for name, files in part.items()
             )
-            for part in parts
-        )
-        return _write(lake, step, _whole(dates), split, rows_read=sum(rows.values()))
+            if persons is not None:
+                touched, converted = (  # a join would be taken for part of the one that follows
+                    rows.filter(rows.person_key.isin(persons.person_key))
+                    for rows in (touched, converted)
+                )
+            made = attribution_credits(touched, converted, lookback=lookback, half_life=half_life)
+            if persons is None:
+                return made
+            return stored.anti_join(persons, "person_key").union(made.select(stored.columns))
+
+        if persons is not None:
+            lake.require_sound(step.table, lake.files(step.table, dates=dates))
+        return _write(lake, step, _whole(dates), map(split, parts), rows_read=sum(rows.values()))
 
 
 # -- What is to be done ------------------------------------------------------------------------

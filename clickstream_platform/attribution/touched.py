@@ -107,8 +107,12 @@ def _choosers(backend: Engine, lake: Lake, changes: Changes) -> ir.Table | None:
 
 def touched_by_touchpoints(
     backend: Engine, lake: Lake, changes: Mapping[str, Changes], *, lookback: timedelta
-) -> list[date]:
-    """Dates of conversions that changed, or that a touchpoint that changed precedes."""
+) -> tuple[list[date], ir.Table | None]:
+    """Dates of conversions that changed, or that a touchpoint that changed precedes.
+
+    Returns:
+        The dates, and whose conversions they are; None where that is not known.
+    """
     converted = changed_rows(backend, lake, "conversions", changes["conversions"], COLUMNS)
     if converted is None:
         dates = set(changes["conversions"].dates)
@@ -117,7 +121,7 @@ def touched_by_touchpoints(
     touch = ("touchpoint_id", "person_key", "touched_us", "channel", "campaign_name", "is_direct")
     touched = changed_rows(backend, lake, "touchpoints", changes["touchpoints"], touch)
     if touched is None:
-        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback))
+        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback)), None
     stored = view(backend, lake, "conversions")
     near = touched.select(touched_key="person_key", touched_us="touched_us")
     led_to = stored.semi_join(
@@ -128,7 +132,11 @@ def touched_by_touchpoints(
             near.touched_us >= stored.converted_us - lookback // MICROSECOND,
         ],
     )
-    return sorted(dates | distinct_dates(led_to, "conversion_date"))
+    dates |= distinct_dates(led_to, "conversion_date")
+    if converted is None:
+        return sorted(dates), None
+    persons = converted.select("person_key").union(led_to.select("person_key"), distinct=True)
+    return sorted(dates), backend.make_table("touched", persons)
 
 
 def _followed(dates: set[date], reach: timedelta) -> set[date]:

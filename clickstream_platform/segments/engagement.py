@@ -201,7 +201,7 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
             table=TABLE,
             version=committed,
             rows_written=_count(computed),
-            rows_read=_count(sessions),
+            rows_read=int(computed.sessions.sum().to_pyarrow().as_py() or 0),
             is_full=touched is None,
             details={"persons": lake.row_count(TABLE)},
         )
