@@ -99,11 +99,15 @@ def refresh_touchpoints(
             files = [file for file in files if part_of(file) in touched]
         rows = _rows_by_date("sessions", files)
         held = view(backend, lake, "person_consents")
-        turned = (
-            touchpoints(view(backend, lake, "sessions", files=part), held, silence)
-            for days in _days(rows, SESSIONS_AT_ONCE)
+        turned = [
+            touchpoints(
+                view(backend, lake, "sessions", files=part, name=f"sessions_{number}"),
+                held,
+                silence,
+            )
+            for number, days in enumerate(_days(rows, SESSIONS_AT_ONCE))
             if (part := [file for file in files if part_of(file)[0] in days])
-        )
+        ]
         return _write(lake, step, touched, turned, rows_read=sum(rows.values()))
 
 
@@ -148,7 +152,7 @@ def refresh_conversions(
             dates = finder.with_shared_orders(dates)
         found = finder.settled(dates)
         read = sum(_rows_by_date("events", lake.files("events", dates=dates)).values())
-        return _write(lake, step, _whole(dates), iter([found]), rows_read=read)
+        return _write(lake, step, _whole(dates), [found], rows_read=read)
 
 
 def refresh_credits(
@@ -187,18 +191,20 @@ def refresh_credits(
             changes = step.changes
             dates, persons = touched_by_touchpoints(backend, lake, changes, lookback=lookback)
         rows = _rows_by_date("conversions", lake.files("conversions", dates=dates))
-        parts = [
-            {
-                "touchpoints": lake.files("touchpoints", dates=preceding(part, lookback)),
-                "conversions": lake.files("conversions", dates=part),
-                "attribution_credits": lake.files("attribution_credits", dates=part),
-            }
-            for part in _days(rows, CONVERSIONS_AT_ONCE)
-        ]
+        if persons is not None:
+            lake.require_sound(step.table, lake.files(step.table, dates=dates))
 
-        def split(part: Mapping[str, Sequence[str]]) -> ir.Table:
+        def split(number: int, days: list[date]) -> ir.Table:
+            read = {"touchpoints": preceding(days, lookback), "conversions": days, step.table: days}
             touched, converted, stored = (
-                view(backend, lake, name, files=files) for name, files in part.items()
+                view(
+                    backend,
+                    lake,
+                    name,
+                    files=lake.files(name, dates=dates),
+                    name=f"{name}_{number}",
+                )
+                for name, dates in read.items()
             )
             if persons is not None:
                 touched, converted = (  # a join would be taken for part of the one that follows
@@ -210,9 +216,8 @@ def refresh_credits(
                 return made
             return stored.anti_join(persons, "person_key").union(made.select(stored.columns))
 
-        if persons is not None:
-            lake.require_sound(step.table, lake.files(step.table, dates=dates))
-        return _write(lake, step, _whole(dates), map(split, parts), rows_read=sum(rows.values()))
+        credited = [split(*part) for part in enumerate(_days(rows, CONVERSIONS_AT_ONCE))]
+        return _write(lake, step, _whole(dates), credited, rows_read=sum(rows.values()))
 
 
 # -- What is to be done ------------------------------------------------------------------------
@@ -291,12 +296,9 @@ def _days(rows: Mapping[date, int], at_once: int) -> Iterator[list[date]]:
 
 
 class _Counted:
-    """Batches of several expressions, one after the other, counted as they pass.
+    """Batches of several expressions, one after the other, counted as they pass."""
 
-    What makes an expression must not open the lake: it runs while the lake writes.
-    """
-
-    def __init__(self, table: str, expressions: Iterator[ir.Table]) -> None:
+    def __init__(self, table: str, expressions: Sequence[ir.Table]) -> None:
         self.table, self.expressions, self.rows = table, expressions, 0
 
     def reader(self) -> pa.RecordBatchReader:
@@ -318,7 +320,7 @@ class _Counted:
 
 
 def _write(
-    lake: Lake, step: Step, parts: Parts | None, expressions: Iterator[ir.Table], *, rows_read: int
+    lake: Lake, step: Step, parts: Parts | None, expressions: Sequence[ir.Table], *, rows_read: int
 ) -> Refreshed:
     """Replace partitions, all of them where they are None, by the rows of expressions."""
     counted = _Counted(step.table, expressions)

@@ -1,11 +1,19 @@
 """Tables on disk: Delta snapshots, their changes, and the engines that read them."""
 
 from clickstream_platform.lake.changed import changed_rows, distinct_dates, net_changes
-from clickstream_platform.lake.engine import Engine, connect, stream, view, write_parquet
+from clickstream_platform.lake.engine import (
+    Engine,
+    connect,
+    read_files,
+    stream,
+    view,
+    write_parquet,
+)
 from clickstream_platform.lake.parts import Parts, part_of, rows_of
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
 from clickstream_platform.lake.refresh import Refreshed
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
+from clickstream_platform.lake.shapes import adapt
 from clickstream_platform.lake.store import (
     Changes,
     DataFile,
@@ -28,6 +36,7 @@ __all__ = [
     "Parts",
     "QueryError",
     "Refreshed",
+    "adapt",
     "arrow_schema",
     "changed_rows",
     "connect",
@@ -36,6 +45,7 @@ __all__ = [
     "open_tables",
     "part_of",
     "polars_schema",
+    "read_files",
     "rows_of",
     "scan_files",
     "select",

@@ -130,20 +130,27 @@ def view(
         files: Data files to read; all of the newest snapshot unless given.
         name: Name of the view; the table's unless given.
     """
-    schema = polars_schema(table)
-    read = lake.files(table) if files is None else list(files)
-    parts = stored(table).partition_by
-    if read:
-        columns = ", ".join(schema)
-        types = ", ".join(f"'{part}': {_sql_type(schema[part])}" for part in parts)
-        hive = f", hive_partitioning=true, hive_types={{{types}}}" if parts else ""
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in read)
-        query = f"SELECT {columns} FROM read_parquet([{listed}]{hive})"  # noqa: S608 - names and files of the catalog
-    else:
-        columns = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {n}" for n, kind in schema.items())
-        query = f"SELECT {columns} WHERE false"
+    query = read_files(lake, table, lake.files(table) if files is None else files)
     backend.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name or table}" AS {query}')
     return backend.shaped(name or table, table)
+
+
+def read_files(lake: Lake, table: str, files: Sequence[str]) -> str:
+    """The query, for DuckDB, of all columns of data files of a table; of no rows without files."""
+    schema = polars_schema(table)
+    parts = stored(table).partition_by
+    columns = ", ".join(schema)
+    nothing = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {n}" for n, kind in schema.items())
+    none = f"SELECT {nothing} WHERE false"
+    if not files:
+        return none
+    types = ", ".join(f"'{part}': {_sql_type(schema[part])}" for part in parts)
+    hive = f", hive_partitioning=true, hive_types={{{types}}}" if parts else ""
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    if not lake.is_widened(table):
+        return f"SELECT {columns} FROM read_parquet([{listed}]{hive})"  # noqa: S608 - names and files of the catalog
+    rows = f"SELECT * FROM read_parquet([{listed}]{hive}, union_by_name=true)"  # noqa: S608 - files of the catalog
+    return f"SELECT {columns} FROM ({none} UNION ALL BY NAME {rows})"  # noqa: S608 - names of the catalog
 
 
 def write_parquet(backend: Backend, query: str, table: str, folder: Path) -> list[DataFile]:

@@ -42,6 +42,10 @@ WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group
 """Zstd 1 costs as much time as Snappy and half its bytes; row groups as DuckDB writes them."""
 
 
+WIDENED = "clickstream.widened"
+"""Property of a table whose older files lack columns, which are null there."""
+
+
 class Changes(NamedTuple):
     """What happened to a table between two versions."""
 
@@ -98,7 +102,7 @@ class Lake:
 
     def version(self, table: str) -> int:
         """Version of the newest commit; -1 before the first."""
-        return self._open(table).version() if self.exists(table) else -1
+        return self.opened(table).version() if self.exists(table) else -1
 
     def versions(self, *tables: str) -> dict[str, int]:
         """Versions of those of the tables that were written, by name."""
@@ -109,26 +113,30 @@ class Lake:
         if not self.exists(table):
             return []
         if dates is None:
-            return sorted(self._open(table).file_uris())
+            return sorted(self.opened(table).file_uris())
         column = stored(table).date_column
         wanted = sorted({day.isoformat() for day in dates})
         if column is None:
             raise LakeError(table, "has no date partition", remedy="Read it whole.")
         if not wanted:
             return []
-        return sorted(self._open(table).file_uris(file_pruning_predicate=[(column, "in", wanted)]))
+        return sorted(self.opened(table).file_uris(file_pruning_predicate=[(column, "in", wanted)]))
 
     def dates(self, table: str) -> list[date]:
         """Date partitions that hold rows, in order."""
         column = stored(table).date_column
         if column is None or not self.exists(table):
             return []
-        found = {entry[column] for entry in self._open(table).partitions()}
+        found = {entry[column] for entry in self.opened(table).partitions()}
         return sorted(date.fromisoformat(str(day)) for day in found)
+
+    def is_widened(self, table: str) -> bool:
+        """Whether older files of the table lack columns."""
+        return self.exists(table) and WIDENED in self.opened(table).metadata().configuration
 
     def row_count(self, table: str) -> int:
         """Rows of the newest snapshot, from the log alone."""
-        return self._open(table).count() if self.exists(table) else 0
+        return self.opened(table).count() if self.exists(table) else 0
 
     def scan(self, table: str, *, dates: Iterable[date] | None = None) -> pl.LazyFrame:
         """The newest snapshot as a Polars frame; empty with the right columns before the first."""
@@ -163,14 +171,14 @@ class Lake:
         """Version of ``upstream`` that the newest commit of ``table`` has taken in; -1 if none."""
         if not self.exists(table):
             return -1
-        version = self._open(table).transaction_version(upstream)
+        version = self.opened(table).transaction_version(upstream)
         return -1 if version is None else version
 
     def upstreams(self, table: str) -> dict[str, int]:
         """Version of every upstream that the newest commit of ``table`` has taken in, by name."""
         if not self.exists(table):
             return {}
-        opened = self._open(table)
+        opened = self.opened(table)
         versions = {name: opened.transaction_version(name) for name in TABLES}
         return {name: version for name, version in versions.items() if version is not None}
 
@@ -178,7 +186,7 @@ class Lake:
         """What commits after version ``since`` changed, or None if that is not known.
 
         Compactions change nothing and are left out. Not known (before the first commit, or the
-        log or an added file is gone) means: read the whole table.
+        columns changed, or the log or an added file is gone) means: read the whole table.
         """
         newest = self.version(table)
         if since < 0 <= newest:
@@ -191,6 +199,8 @@ class Lake:
             if not log.exists():
                 return None
             for action in map(json.loads, log.read_text().splitlines()):
+                if version and "metaData" in action:
+                    return None  # files from before have other columns
                 file = action.get("add") or action.get("remove")
                 if file is None or not file["dataChange"]:
                     continue
@@ -352,8 +362,8 @@ class Lake:
         seal(self.path(table), opened.file_uris())
         return keep(self.path(table), opened).version()
 
-    def _open(self, table: str) -> DeltaTable:
-        """Open a table to read it."""
+    def opened(self, table: str) -> DeltaTable:
+        """The newest snapshot of a table, to be read only."""
         try:
             return snapshot(self.path(table))
         except TableNotFoundError:
@@ -467,5 +477,6 @@ def scan_files(table: str, files: Sequence[str]) -> pl.LazyFrame:
         list(files),
         hive_partitioning=bool(parts),
         hive_schema=parts or None,
+        schema={name: kind for name, kind in schema.items() if name not in parts},
         missing_columns="insert",
     ).select(pl.col(name).cast(kind) for name, kind in schema.items())
