@@ -43,8 +43,9 @@ class BotScoring:
 
     def __call__(self, record: Record, arrival: Arrival) -> None:
         """Note on a record which rules match, and the score; what it said of that itself goes."""
-        record.pop(SIGNALS, None)
-        record.pop(SCORE, None)
+        for name in (SIGNALS, SCORE):
+            if name in record:
+                del record[name]
         agent = record.get("user_agent")
         last, of, verdict = self._last
         if arrival is not last or agent != of:  # the records of a request come one after another
