@@ -43,9 +43,9 @@ class BotScoring:
 
     def __call__(self, record: Record, arrival: Arrival) -> None:
         """Note on a record which rules match, and the score; what it said of that itself goes."""
-        for name in (SIGNALS, SCORE):
-            if name in record:
-                del record[name]
+        if SIGNALS in record or SCORE in record:
+            record.pop(SIGNALS, None)
+            record.pop(SCORE, None)
         agent = record.get("user_agent")
         last, of, verdict = self._last
         if arrival is not last or agent != of:  # the records of a request come one after another

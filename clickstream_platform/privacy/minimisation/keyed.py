@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from clickstream_platform.privacy.minimisation.patterns import (
     CARD_DIGITS,
@@ -160,10 +161,17 @@ _OPAQUE_LENGTH = 16
 _MIN_SECRET = 4
 _MIN_IBAN = 12
 _CODE = re.compile(r"\d{4,8}")
+_LONGEST_KNOWN = 64
+"""Characters of a key that is remembered: sites use few keys, and what is longer is none."""
 
 
 def plain_key(key: str) -> str:
     """Bring a key to the form of the lists above: ``user[E-Mail]`` is ``email``."""
+    return _plain_key(key) if len(key) <= _LONGEST_KNOWN else _plain_key.__wrapped__(key)
+
+
+@lru_cache(maxsize=4096)
+def _plain_key(key: str) -> str:
     parts = _PART.findall(key)
     return re.sub(r"[^a-z0-9]", "", parts[-1].lower()) if parts else ""
 
