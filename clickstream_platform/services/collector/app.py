@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
-import polars as pl
 
 from clickstream_platform.collection.arrivals import Answer, Arrival, Batch
 from clickstream_platform.collection.arrivals import Protocol as WireProtocol
@@ -32,7 +31,7 @@ from clickstream_platform.collection.rates import Meter, Rate
 from clickstream_platform.collection.refusals import RETRY_AFTER_S, RefusedError
 from clickstream_platform.collection.tracker.serving import script_at
 from clickstream_platform.collection.write_keys import WriteKey, WriteKeys
-from clickstream_platform.privacy import truncate_ips
+from clickstream_platform.privacy import truncated_ip
 from clickstream_platform.services.collector.log import LogCounts
 from clickstream_platform.settings import CollectorSettings
 
@@ -382,6 +381,4 @@ def refusal_body(refusal: RefusedError) -> bytes:
 @lru_cache(maxsize=65_536)
 def network_of(address: str | None) -> str | None:
     """An address cut to its network, as it may be stored."""
-    if address is None:
-        return None
-    return truncate_ips(pl.Series([address], dtype=pl.String)).item()  # type: ignore[no-any-return]
+    return None if address is None else truncated_ip(address)
