@@ -146,7 +146,7 @@ class _Run:
     def rebuild(self) -> Refreshed:
         """Find everything anew."""
         view(self.backend, self.lake, "events", name="read_events")
-        self._table("links", links_query("read_events", self.rules_json))
+        self._table("links", self._links_query("read_events"))
         resolved = resolve(self.backend, "links", self.decisions, self.rules)
         for name in WRITTEN:
             ordered = getattr(resolved, name).order_by(*ORDER[name])
@@ -203,7 +203,7 @@ class _Run:
         ``lost`` are links that lost an event which they rest on.
         """
         view(self.backend, self.lake, "events", files=changes.added, name="read_events")
-        self._table("found", links_query("read_events", self.rules_json))
+        self._table("found", self._links_query("read_events"))
         if not changes.removed:
             self._table("lost", "SELECT identifier_key, other_key FROM found WHERE false")
             return
@@ -213,16 +213,21 @@ class _Run:
             "gone",
             f"SELECT {evidence} FROM removed_events EXCEPT SELECT {evidence} FROM read_events",  # noqa: S608 - columns of our own
         )
-        self._table("gone_events", "FROM removed_events SEMI JOIN gone USING (event_id)")
-        self._table("gone_pairs", pairs_query("gone_events", self.rules_json))
         rests = "gone.event_id = m.evidence_event_id OR gone.received_at <= m.recorded_at"
         self._table(
             "lost",
-            "SELECT m.identifier_key, m.other_key FROM gone JOIN identity_merges m "  # noqa: S608 - columns of our own
+            "SELECT DISTINCT m.identifier_key, m.other_key FROM gone JOIN identity_merges m "  # noqa: S608 - columns of our own
             "ON m.identifier_key = gone.visitor_key AND m.other_key = gone.user_key "
-            f"WHERE {rests} UNION SELECT m.identifier_key, m.other_key FROM gone_pairs gone "
-            f"JOIN identity_merges m USING (identifier_id, other_id) WHERE {rests}",
+            f"WHERE {rests}",
         )
+        if self._has_further("gone"):
+            self._table("gone_events", "FROM removed_events SEMI JOIN gone USING (event_id)")
+            self._table("gone_pairs", pairs_query("gone_events", self.rules_json))
+            self.backend.raw_sql(
+                "INSERT INTO lost SELECT DISTINCT m.identifier_key, m.other_key "  # noqa: S608 - columns of our own
+                "FROM gone_pairs gone JOIN identity_merges m USING (identifier_id, other_id) "
+                f"WHERE {rests}"
+            )
         if self._count("lost"):
             self._find_again()
 
@@ -247,7 +252,7 @@ class _Run:
             "ON e.visitor_key = lost.identifier_key AND e.user_key = lost.other_key "
             f"UNION ALL SELECT {columns} FROM all_events SEMI JOIN shown USING (event_id)",
         )
-        self._table("again", links_query("evidence", self.rules_json))
+        self._table("again", self._links_query("evidence"))
         self._table("fresh", "FROM found")
         self._table("found", merge_query("fresh", "again"))
 
@@ -375,6 +380,17 @@ class _Run:
         ordered = whole.order_by(*ORDER[table])
         self.lake.overwrite(table, stream(ordered, table), consumed=self.versions)
 
+    def _links_query(self, events: str) -> str:
+        """SQL: links of events; without further identifiers where those carry none.
+
+        To compile what makes links of those takes longer than to look.
+        """
+        return links_query(events, self.rules_json if self._has_further(events) else None)
+
+    def _has_further(self, events: str) -> bool:
+        query = f"SELECT 1 FROM {events} WHERE identifiers IS NOT NULL LIMIT 1"  # noqa: S608 - name of our own
+        return bool(self.backend.raw_sql(query).fetchall())
+
     def _table(self, name: str, query: str) -> None:
         self.backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
 
@@ -390,12 +406,14 @@ _PAIR = f"({', '.join(PAIR)})"
 
 
 @lru_cache(maxsize=8)
-def links_query(events: str, rules_json: str) -> str:
-    """SQL: typed links of a table of events; compiled once."""
-    rules, table = IdentifierRules.model_validate_json(rules_json), _events(events)
+def links_query(events: str, rules_json: str | None) -> str:
+    """SQL: typed links of a table of events, those of further identifiers if there are rules."""
+    table = _events(events)
     links = typed_links(identity_links(table))
-    further = further_links(table, rules).select(LINK)
-    return str(ibis.to_sql(links.union(further, distinct=False), dialect="duckdb"))
+    if rules_json is not None:
+        rules = IdentifierRules.model_validate_json(rules_json)
+        links = links.union(further_links(table, rules).select(LINK), distinct=False)
+    return str(ibis.to_sql(links, dialect="duckdb"))
 
 
 @lru_cache(maxsize=8)
