@@ -100,12 +100,16 @@ class IdentifierRules(Definition):
         """An identifier of a further type as the one text under which it is known: `type:value`.
 
         Raises:
-            ParameterError: There is no such type.
+            ParameterError: There is no such type, or nothing is left of the value in its form.
         """
         if name not in self.further:
             what, rule = "type", f"is one of {', '.join(self.further) or 'none'}"
             raise ParameterError(what, name, rule, instead=next(iter(self.further), LOGIN))
-        return f"{name}:{self.types[name].normalised(value)}"
+        if not (normal := self.types[name].normalised(value)):
+            # What was given is personal, and is not told.
+            rule = "must hold digits" if self.types[name].form == "digits" else "must not be blank"
+            raise ParameterError(name, normal, rule, instead="4711")
+        return f"{name}:{normal}"
 
 
 def by_type(kind: ir.Column, values: dict[str, int]) -> ir.Value:

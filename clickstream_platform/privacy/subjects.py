@@ -200,6 +200,14 @@ class Links:
             view(backend, lake, name)
         view(backend, lake, "identity_merges")
         view(backend, lake, "identity_conflicts")
+        self.carrying = {
+            name
+            for name in {"events", "raw_events"} & set(self.tables)
+            if backend.raw_sql(
+                f"SELECT 1 FROM {name} WHERE identifiers IS NOT NULL LIMIT 1"  # noqa: S608 - tables of the catalog
+            ).fetchall()
+        }
+        """Tables with rows that show further identifiers."""
 
     def denied(self, carriers: Iterable[str]) -> set[str]:
         """Those of some that somebody has decided are not the user they were seen with."""
@@ -283,10 +291,9 @@ class Links:
         wanted = sorted(set(tokens))
         found = {}
         for name in self.tables if wanted else ():
-            carries = name != "identity_map"
-            if not carries and "identifiers" in {column, filled}:
+            if name not in self.carrying and "identifiers" in {column, filled}:
                 continue
-            carried = "identifiers" if carries else "NULL"
+            carried = "identifiers" if name in self.carrying else "NULL"
             # A row of the map may name a person by another identifier than a user.
             is_named = "AND user_id LIKE 'pu_%'" if name == "identity_map" else ""
             rows = self.backend.raw_sql(

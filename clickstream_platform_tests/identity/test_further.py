@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
+from clickstream_platform.errors import ParameterError
 from clickstream_platform.identity import (
     IdentifierRules,
     IdentifierType,
+    identifier_rules,
     load_rules,
     refresh_identity,
 )
@@ -387,5 +389,9 @@ def test_rules_as_a_file_are_the_rules(tmp_path: Path) -> None:
 def test_further_types_are_written_with_their_values() -> None:
     assert RULES.further == ["email"]
     assert RULES.written("email", "Ann@example.org") == "email:Ann@example.org"
-    with pytest.raises(ValueError, match="type is one of email, got 'fax'"):
+    with pytest.raises(ParameterError, match="type is one of email, got 'fax'"):
         RULES.written("fax", "1")
+    with pytest.raises(ParameterError, match="email must not be blank"):
+        RULES.written("email", " ")
+    with pytest.raises(ParameterError, match="phone must hold digits, got ''"):
+        identifier_rules().written("phone", "none of ours")
