@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.identity import decide, refresh_identity
 from clickstream_platform.lake import Lake
 from clickstream_platform.privacy import (
@@ -180,6 +181,45 @@ def test_address_of_two_users_leads_to_nobody(app: Settings) -> None:
     assert bob.others == ()
     assert len(bob.visitors) == 1
     assert FAMILY not in {value for _, value in bob.values}
+
+
+@pytest.mark.parametrize("refreshed", [True, False])
+def test_device_between_two_users_is_neither_ones(app: Settings, *, refreshed: bool) -> None:
+    # It gave Ann's address and Cid's customer number: one of them may be wrong.
+    more = [
+        record(40, "install-cid", "account-cid-99", customer="5900"),
+        record(41, "install-between", contact={"mail": MAIL}),
+        record(42, "install-between", customer="5900"),
+    ]
+    land(app, "between.ndjson", ndjson(more), source="app")
+    ingest_landing(app, now=TODAY)
+    refresh_events(app)
+    if refreshed:
+        refresh_identity(Lake(app.lake_folder), app)
+    between = token(app, "visitor", "install-between")
+    for account in ("account-ann-77", "account-cid-99"):
+        found = subject(app, ("user", account))
+        assert found.users == (token(app, "user", account),)
+        assert between not in {*found.visitors, *found.shared}
+    assert subject(app, ("visitor", "install-between")).users == ()
+
+
+def test_what_names_the_person_on_a_shared_device_is_theirs(app: Settings) -> None:
+    more = [
+        record(43, "tablet-in-the-kitchen", "account-ann-77"),
+        record(44, "tablet-in-the-kitchen", "account-bob-88"),
+        record(45, "tablet-in-the-kitchen", contact={"mail": MAIL}),
+        record(46, "tablet-in-the-kitchen"),
+    ]
+    land(app, "tablet.ndjson", ndjson(more), source="app")
+    materialize(app)
+    assert subject(app, ("user", "account-ann-77")).shared == (
+        token(app, "visitor", "tablet-in-the-kitchen"),
+    )
+    erase(app, ("user", "account-ann-77"))
+    assert {"e43", "e44", "e45", "e46"} & set(rows(app)["event_id"]) == {"e44", "e46"}
+    left = {it["id"] for it in parsed((app.landing / "app" / "tablet.ndjson").read_bytes())}
+    assert left == {"e44", "e46"}
 
 
 def test_decision_parts_an_address_from_a_person(app: Settings) -> None:
