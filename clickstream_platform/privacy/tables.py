@@ -54,7 +54,7 @@ class ErasedTable:
 
 def needles_of(subject: Subject) -> Needles:
     """What to look for of a person in text."""
-    identifiers = [raw for _, raw in subject.identifiers]
+    identifiers = [value for _, value in subject.values]
     return Needles(identifiers, [*subject.tokens, *tokens_of(subject)])
 
 
