@@ -301,7 +301,8 @@ def event_columns() -> dict[str, pl.Expr]:
 
 
 _PLACE = (
-    "batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, payload, read_error"
+    "batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, identifiers, "
+    "payload, read_error"
 )
 """Columns of raw_events."""
 
