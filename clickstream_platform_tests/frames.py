@@ -29,7 +29,7 @@ def microseconds(at: datetime) -> int:
 
 def surrogate(identifier: str) -> int:
     """60 bits of an identifier: of the pseudonym itself, else of its MD5."""
-    is_pseudonym = identifier[:3] in {"pv_", "pu_"} and len(identifier) == 35
+    is_pseudonym = identifier[:3] in {"pv_", "pu_", "pi_"} and len(identifier) == 35
     hexadecimal = identifier[3:] if is_pseudonym else hashlib.md5(identifier.encode()).hexdigest()  # noqa: S324 - a surrogate, not a secret
     return int(hexadecimal[:15], 16)
 

@@ -22,12 +22,19 @@ User = Annotated[str | None, typer.Option("--user", help="Identifier or pseudony
 Visitor = Annotated[
     str | None, typer.Option("--visitor", help="Identifier or pseudonym of a browser or app.")
 ]
+Further = Annotated[
+    str | None,
+    typer.Option("--identifier", help="Further identifier, as TYPE=VALUE or as its pseudonym."),
+]
 Reason = Annotated[
     str, typer.Option("--reason", help="Why, without personal data; kept with the decision.")
 ]
 Actor = Annotated[
     str | None, typer.Option("--actor", help="Who decides.", show_default="who is signed in")
 ]
+ENDS = 2
+"""Identifiers that one link joins."""
+
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
 Recorded = Annotated[
     datetime | None,
@@ -44,8 +51,8 @@ class UnknownIdentifierError(ClickstreamError, LookupError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"{reason}. Name a visitor (--visitor ID) or a user (--user ID), as it was sent or as "
-            "the pseudonym that tables show."
+            f"{reason}. Name a visitor (--visitor ID), a user (--user ID) or another identifier "
+            "(--identifier TYPE=VALUE), as it was sent or as the pseudonym that tables show."
         )
 
 
@@ -53,6 +60,7 @@ class UnknownIdentifierError(ClickstreamError, LookupError):
 def show(
     user: User = None,
     visitor: Visitor = None,
+    identifier: Further = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw the person into this PNG file.")
     ] = None,
@@ -64,7 +72,7 @@ def show(
     from clickstream_platform.lake import Lake
 
     settings = settings_of(data)
-    _, key = _one(settings, user, visitor)
+    _, key = _one(settings, user, visitor, identifier)
     rows = merges_around(Lake(settings.lake_folder), key)
     if picture is not None:
         from clickstream_platform.reports import person_png
@@ -90,17 +98,19 @@ def show(
 def unmerge(
     visitor: Visitor = None,
     user: User = None,
+    identifier: Further = None,
     reason: Reason = "",
     actor: Actor = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Undo one link: from now on the visitor is not merged with that user."""
+    """Undo one link: from now on its two identifiers are not merged by it."""
     settings = settings_of(data)
-    if not (user and visitor):
+    named = ((None, visitor, None), (None, None, identifier), (user, None, None))
+    ends = [_one(settings, *each) for each in named if any(each)]
+    if len(ends) != ENDS:
         reason = "A link has two ends, and both must be named"
         raise UnknownIdentifierError(reason)
-    ends = [_one(settings, None, visitor), _one(settings, user, None)]
     _decided(settings, "unmerge", ends, reason, actor, as_json=as_json)
 
 
@@ -110,6 +120,7 @@ def unmerge(
 def split(
     visitor: Visitor = None,
     user: User = None,
+    identifier: Further = None,
     reason: Reason = "",
     actor: Actor = None,
     data: Data = None,
@@ -117,7 +128,7 @@ def split(
 ) -> None:
     """Take an identifier out of its person: from now on it is merged with nobody."""
     settings = settings_of(data)
-    ends = [_one(settings, user, visitor)]
+    ends = [_one(settings, user, visitor, identifier)]
     _decided(settings, "split", ends, reason, actor, as_json=as_json)
 
 
@@ -163,6 +174,7 @@ def as_of(
     valid: Valid = None,
     user: User = None,
     visitor: Visitor = None,
+    identifier: Further = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -173,7 +185,7 @@ def as_of(
     from clickstream_platform.lake import Lake
 
     settings = settings_of(data)
-    _, key = _one(settings, user, visitor)
+    _, key = _one(settings, user, visitor, identifier)
     rows = identity_as_of(
         Lake(settings.lake_folder),
         settings,
@@ -248,19 +260,25 @@ def match(
     say("Matches are guesses: they change no table, and reach nobody.")
 
 
-def _one(settings: "Settings", user: str | None, visitor: str | None) -> tuple[str, int]:
+def _one(
+    settings: "Settings", user: str | None, visitor: str | None, identifier: str | None
+) -> tuple[str, int]:
     """Pseudonym and surrogate of the one who is named."""
-    from clickstream_platform.privacy import Vault
+    from clickstream_platform.cli.people import written
+    from clickstream_platform.privacy import Namespace, Vault
     from clickstream_platform.privacy.identifiers import TOKEN, surrogate
 
-    if bool(user) == bool(visitor):
+    given: dict[Namespace, str | None] = {"user": user, "visitor": visitor, "other": identifier}
+    named = [(space, text) for space, text in given.items() if text]
+    if len(named) != 1:
         reason = "One identifier must be named, and only one"
         raise UnknownIdentifierError(reason)
-    text = user or visitor or ""
+    ((space, text),) = named
     if re.match(TOKEN, text):
         token: str | None = text
     else:
-        token = Vault(settings.state / "vault").find("user" if user else "visitor", text)
+        sent = written(settings, text) if space == "other" else text
+        token = Vault(settings.state / "vault").find(space, sent)
     key = surrogate(token) if token else None
     if token is None or key is None:
         reason = "That identifier was never seen"

@@ -21,9 +21,26 @@ Visitor = Annotated[
     list[str] | None,
     typer.Option("--visitor", help="Identifier of a browser or app; `-` reads it from input."),
 ]
+Further = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--identifier",
+        help="Further identifier, as TYPE=VALUE (email=ann@example.org); reads a value of `-`.",
+    ),
+]
 Request = Annotated[
     str | None, typer.Option("--request", help="Go on with a request that is registered already.")
 ]
+
+
+class NoTypeError(ClickstreamError, ValueError):
+    """A further identifier is named without its type."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        super().__init__(
+            "--identifier takes TYPE=VALUE, such as email=ann@example.org. "
+            f"Types of identity/identifiers.toml: {', '.join(known)}."
+        )
 
 
 class WhoError(ClickstreamError, ValueError):
@@ -31,8 +48,8 @@ class WhoError(ClickstreamError, ValueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "A subject request needs a person (--user ID, --visitor ID, both repeatable) or a "
-            "registered request (--request ID), and not both. "
+            "A subject request needs a person (--user ID, --visitor ID, --identifier TYPE=VALUE, "
+            "all repeatable) or a registered request (--request ID), and not both. "
             "`clickstream subject list` names requests."
         )
 
@@ -43,6 +60,7 @@ class WhoError(ClickstreamError, ValueError):
 def export(
     user: User = None,
     visitor: Visitor = None,
+    identifier: Further = None,
     request: Request = None,
     data: Data = None,
     as_json: Json = False,
@@ -55,7 +73,7 @@ def export(
     from clickstream_platform.privacy import Register, export_subject
 
     settings = settings_of(data)
-    request_id = _registered(settings, "export", user, visitor, request)
+    request_id = _registered(settings, "export", (user, visitor, identifier), request)
     with progress_bar() as progress:
         progress("exporting", 0, 0)
         file = export_subject(settings, request_id, now=clock())
@@ -76,6 +94,7 @@ def export(
 def erase(
     user: User = None,
     visitor: Visitor = None,
+    identifier: Further = None,
     request: Request = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before erasing.")] = False,
     data: Data = None,
@@ -92,7 +111,7 @@ def erase(
     settings = settings_of(data)
     if not yes:
         typer.confirm("Erase everything of this person? It cannot be undone.", abort=True, err=True)
-    request_id = _registered(settings, "erase", user, visitor, request)
+    request_id = _registered(settings, "erase", (user, visitor, identifier), request)
     with progress_bar() as progress:
         certificate = erase_subject(
             settings,
@@ -127,6 +146,7 @@ def register(
     request_type: Annotated[str, typer.Argument(help="export or erase.")],
     user: User = None,
     visitor: Visitor = None,
+    identifier: Further = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -137,9 +157,10 @@ def register(
     if request_type not in {"export", "erase"}:
         name = "request_type"
         raise ParameterError(name, request_type, "is export or erase", instead="export")
-    if not (user or visitor):
+    who = (user, visitor, identifier)
+    if not any(who):
         raise WhoError
-    request_id = _registered(settings_of(data), request_type, user, visitor, None)
+    request_id = _registered(settings_of(data), request_type, who, None)
     if as_json:
         write_json({"request_id": request_id})
         return
@@ -186,27 +207,42 @@ def approve(
     say(f"Approved. Next: [bold]clickstream subject erase --request {request}[/]")
 
 
-def _registered(
-    settings: "Settings",
-    request_type: str,
-    users: Sequence[str] | None,
-    visitors: Sequence[str] | None,
-    request: str | None,
-) -> str:
+Who = tuple[Sequence[str] | None, Sequence[str] | None, Sequence[str] | None]
+"""Users, visitors and further identifiers, as given."""
+
+
+def _registered(settings: "Settings", request_type: str, who: Who, request: str | None) -> str:
     """The request that is named, or a new one for the person who is."""
     from clickstream_platform.privacy import Namespace, register_request
 
-    if bool(users or visitors) == bool(request):
+    if any(who) == bool(request):
         raise WhoError
     if request:
         return request
+    users, visitors, further = who
     identifiers: list[tuple[Namespace, str]] = [
         *(("user", _read(text)) for text in users or ()),
         *(("visitor", _read(text)) for text in visitors or ()),
+        *(("other", written(settings, text)) for text in further or ()),
     ]
     return register_request(
         settings, request_type=request_type, identifiers=identifiers, now=clock()
     )
+
+
+def written(settings: "Settings", text: str) -> str:
+    """A further identifier, given as `TYPE=VALUE`, as the platform writes it.
+
+    Raises:
+        NoTypeError: It has no type.
+    """
+    from clickstream_platform.identity import identifier_rules
+
+    rules = identifier_rules(settings.definitions)
+    kind, equals, value = text.partition("=")
+    if not equals:
+        raise NoTypeError(rules.further)
+    return rules.written(kind, _read(value))
 
 
 def _read(text: str) -> str:

@@ -5,7 +5,7 @@ same name in the user's `sources/` folder replaces one, a new name adds a source
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
@@ -17,6 +17,7 @@ from sqlglot.errors import SqlglotError
 
 from clickstream_platform.definitions import checked, read_toml
 from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.identity import identifier_rules
 from clickstream_platform.settings import is_time_zone
 
 SHIPPED = Path(__file__).parent / "sources"
@@ -62,6 +63,9 @@ TIME_FIELDS = ("occurred_at", "created_at", "sent_at", "received_at")
 PERSON_FIELDS = ("visitor_id", "user_id")
 FIELDS = (*PERSON_FIELDS, *TIME_FIELDS, *TEXT_FIELDS)
 """Everything that an adapter can map a record to."""
+
+FURTHER = "identifier "
+"""What the fields of further identifiers begin with, before their type."""
 
 TimeFormat = str
 """`auto` (RFC 3339 or epoch digits), `epoch_s`, `epoch_ms`, `epoch_us`, or a strptime format."""
@@ -159,19 +163,21 @@ class Adapter(Section):
         (), description="Fields kept as properties, where the source has no properties object."
     )
     fields: dict[str, FieldRule] = Field(description="The mapping, by canonical field.")
+    identifiers: dict[str, FieldRule] = Field(
+        default_factory=dict, description="Further identifiers of the person, by their type."
+    )
     file: str = Field("", exclude=True, description="Where it was read from.")
 
     @model_validator(mode="before")
     @classmethod
     def _accept_short_rules(cls, data: object) -> object:
-        if isinstance(data, dict) and isinstance(data.get("fields"), dict):
-            rules = {
-                name: {"field": rule} if isinstance(rule, str) else rule
-                for name, rule in data["fields"].items()
-            }
-            # Noted at the collector's door and at landing, whatever the source.
-            return data | {"fields": {"bot_signals": {"field": "bot_signals"}} | rules}
-        return data
+        if not isinstance(data, dict) or not isinstance(data.get("fields"), dict):
+            return data
+        # Noted at the collector's door and at landing, whatever the source.
+        rules = {"fields": {"bot_signals": {"field": "bot_signals"}} | _rules(data["fields"])}
+        if isinstance(data.get("identifiers"), dict):
+            rules["identifiers"] = _rules(data["identifiers"])
+        return data | rules
 
     @model_validator(mode="after")
     def _maps_known_fields(self) -> Self:
@@ -191,15 +197,31 @@ class Adapter(Section):
         if name == "properties" and self.properties:
             pairs = ", ".join(f"{quoted(path)}, {named(path)}" for path in self.properties)
             return f"CAST(json_object({pairs}) AS VARCHAR)"
-        rule = self.fields.get(name)
+        rule = self.rule(name)
         return "CAST(NULL AS VARCHAR)" if rule is None else rule.text_sql
 
+    @property
+    def further(self) -> dict[str, str]:
+        """Type of each field of a further identifier, in order."""
+        return {f"{FURTHER}{name}": name for name in sorted(self.identifiers)}
+
+    def rule(self, name: str) -> FieldRule | None:
+        """How a field comes out of a record, a canonical one or one of `further`."""
+        if name.startswith(FURTHER):
+            return self.identifiers.get(name.removeprefix(FURTHER))
+        return self.fields.get(name)
+
     def paths(self, *names: str) -> tuple[str, ...]:
-        """Paths of the record that the given canonical fields read."""
-        found = {path for n in names if n in self.fields for path in self.fields[n].paths}
+        """Paths of the record that the given fields read."""
+        found = {path for n in names if (rule := self.rule(n)) for path in rule.paths}
         if "properties" in names:
             found |= set(self.properties)
         return tuple(sorted(found))
+
+
+def _rules(given: dict[str, object]) -> dict[str, object]:
+    """Rules of fields, where a text alone is a path."""
+    return {n: {"field": rule} if isinstance(rule, str) else rule for n, rule in given.items()}
 
 
 class UnknownSourceError(ClickstreamError, LookupError):
@@ -243,7 +265,8 @@ def load_adapters(definitions: Path | None = None) -> Mapping[str, Adapter]:
     files = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
     if definitions is not None:
         files |= {file.stem: file for file in sorted((definitions / "sources").glob("*.toml"))}
-    return {name: _read(file) for name, file in sorted(files.items())}
+    types = identifier_rules(definitions).further
+    return {name: _read(file, types) for name, file in sorted(files.items())}
 
 
 def foreign_sources(definitions: Path | None = None) -> dict[str, str]:
@@ -264,7 +287,7 @@ def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
     return adapters[CANONICAL].model_copy(update={"name": source})
 
 
-def _read(file: Path) -> Adapter:
+def _read(file: Path, types: Collection[str]) -> Adapter:
     content = {"name": file.stem, **read_toml(file), "file": str(file)}
     remedy = "See docs/guide/sources.md for what an adapter says."
     adapter = checked(Adapter, content, file, remedy=remedy)
@@ -272,4 +295,20 @@ def _read(file: Path) -> Adapter:
         raise DefinitionError(
             file, "name", f"is {adapter.name!r}", remedy=f"Name it {file.stem!r} as its file."
         )
+    known = {name: rule for name, rule in adapter.identifiers.items() if name in types}
+    if strange := sorted(adapter.identifiers.keys() - known):
+        if file.parent == SHIPPED:  # the user's own rules do without the type
+            return adapter.model_copy(update={"identifiers": known})
+        raise DefinitionError(
+            file,
+            f"identifiers.{strange[0]}",
+            f"is no type of identifier; known: {', '.join(types)}",
+            remedy=_TYPE_REMEDY,
+        )
     return adapter
+
+
+_TYPE_REMEDY = (
+    "Use one of them, or add the type to identity/identifiers.toml in your definitions folder; "
+    "visitor and user are `visitor_id` and `user_id` under [fields]."
+)

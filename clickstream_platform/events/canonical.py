@@ -82,8 +82,8 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
 WITH parsed AS (
   SELECT *{read.columns} FROM (SELECT *, {read.parsed} AS x FROM {raw})
 ), texts AS (
-  SELECT batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, payload,
-    read_error, {texts} FROM parsed
+  SELECT batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, identifiers,
+    payload, read_error, {texts} FROM parsed
 ), cleaned AS (
   SELECT * REPLACE (
       CASE WHEN event_name IS NULL OR event_name[1] IN ('{{', '[')
@@ -247,6 +247,7 @@ def event_columns(buckets: int) -> dict[str, str]:
         "visitor_key": keys["visitor"],
         "user_id": "user_id",
         "user_key": keys["user"],
+        "identifiers": "identifiers",
         "bucket": f"CAST(coalesce({keys['visitor']}, {keys['user']}, 0) % {buckets} AS INTEGER)",
         "tracker_session_id": "tracker_session_id",
         "ip_address": "ip_address",

@@ -6,8 +6,8 @@ records of suppressed people are dropped.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,7 +18,12 @@ import pyarrow as pa
 from clickstream_platform.collection.bots import RANGES_FOLDER, BotRanges, load_ranges
 from clickstream_platform.events.adapters import Adapter, named, quoted
 from clickstream_platform.events.records import Extraction
-from clickstream_platform.identity import is_blocked
+from clickstream_platform.identity import (
+    BlockedIds,
+    IdentifierRules,
+    blocked_ids,
+    identifier_rules,
+)
 from clickstream_platform.privacy import (
     Namespace,
     QueryKeys,
@@ -40,6 +45,8 @@ class Door:
 
     vault: Vault
     suppression: Suppression
+    rules: IdentifierRules = field(default_factory=identifier_rules)
+    blocked: BlockedIds = field(default_factory=blocked_ids)
     query_keys: QueryKeys = "detect"
     allowed_query_keys: tuple[str, ...] = ()
     bot_lists: Path | None = None
@@ -57,6 +64,8 @@ def open_door(settings: Settings) -> Door:
     return Door(
         vault=Vault(folder),
         suppression=Suppression(folder),
+        rules=identifier_rules(settings.definitions),
+        blocked=blocked_ids(settings.definitions),
         query_keys=settings.privacy.query_keys,
         allowed_query_keys=settings.privacy.allowed_query_keys,
         bot_lists=settings.state / RANGES_FOLDER,
@@ -81,21 +90,21 @@ def minimised(
         keep_tokens: Take identifiers that are pseudonyms already as they are (a replay).
 
     Returns:
-        ``ordinal``, ``visitor_id``, ``user_id``, ``payload``, ``read_error``, without records of
-        suppressed people, in the order given.
+        ``ordinal``, ``visitor_id``, ``user_id``, ``identifiers``, ``payload``, ``read_error``,
+        without records of suppressed people, in the order given.
     """
     found = _identifiers(connection, records, adapter)
-    people = [
-        _people(found, "visitor_id", "visitor", door, keep_tokens=keep_tokens),
-        _people(found, "user_id", "user", door, keep_tokens=keep_tokens),
-    ]
+    people = {
+        "visitor_id": _people(found, "visitor_id", "visitor", door, keep_tokens=keep_tokens),
+        "user_id": _people(found, "user_id", "user", door, keep_tokens=keep_tokens),
+    } | {name: _further(found[name], kind, door) for name, kind in adapter.further.items()}
     addresses = found["ip_address"].drop_nulls().unique()
     cut = pl.DataFrame({"raw": addresses, "token": truncate_ips(addresses).fill_null(NO_ADDRESS)})
-    replaced = [*(known for known, _ in people), cut, _personal_orders(found["order_id"], door)]
-    pairs = dict(zip(REPLACED, replaced, strict=True))
+    pairs = {name: known for name, (known, _) in people.items()}
+    pairs |= {"ip_address": cut, "order_id": _personal_orders(found["order_id"], door)}
     suppressed = pl.any_horizontal(
         pl.col(name).is_in(raw.implode()).fill_null(value=False)
-        for name, (_, raw) in zip(IDENTIFYING[:2], people, strict=True)
+        for name, (_, raw) in people.items()
     )
     frame = pl.concat([records.select("payload"), found.drop("ordinal")], how="horizontal")
     frame = frame.with_columns(ordinal=records["ordinal"]).filter(~suppressed)
@@ -106,15 +115,17 @@ def minimised(
         sound["payload"], query_keys=door.query_keys, allowed=door.allowed_query_keys
     )
     sound = sound.with_columns(payload=_with_networks(scrubbed, sound["ip_address"], cut, door))
-    columns = ("ordinal", "visitor_id", "user_id", "payload", "read_error")
+    columns = ("ordinal", "visitor_id", "user_id", "identifiers", "payload", "read_error")
     if unread.is_empty():
         return sound.select(columns)
-    leaves = {path.rsplit(".", 1)[-1] for path in adapter.paths(*IDENTIFYING)}
+    identifying = adapter.paths(*IDENTIFYING, *adapter.further)
+    leaves = {path.rsplit(".", 1)[-1] for path in identifying}
     nobody = pl.lit(None, pl.String)
     unread = unread.with_columns(
         payload=_unreadable(unread["payload"], sorted(leaves), door),
         visitor_id=nobody,
         user_id=nobody,
+        identifiers=nobody,
     )
     return pl.concat([sound.select(columns), unread.select(columns)]).sort("ordinal")
 
@@ -133,8 +144,11 @@ def _identifiers(
     connection: duckdb.DuckDBPyConnection, records: pl.DataFrame, adapter: Adapter
 ) -> pl.DataFrame:
     """Read the identifying fields of each record, and find what is no JSON object, in order."""
-    read = Extraction(adapter.paths(*REPLACED))
-    ids = ", ".join(f"nullif(trim({adapter.rule_sql(name)}), '') AS {name}" for name in REPLACED)
+    names = (*REPLACED, *adapter.further)
+    read = Extraction(adapter.paths(*names))
+    ids = ", ".join(
+        f"nullif(trim({adapter.rule_sql(name)}), '') AS {named(name)}" for name in names
+    )
     # Several batches, so that DuckDB shares them between its threads.
     batches = records.to_arrow().to_batches(max_chunksize=SHARED_ROWS)
     connection.register("records", pa.Table.from_batches(batches))
@@ -145,7 +159,7 @@ def _identifiers(
     ).to_arrow_table()
     connection.unregister("records")
     frame = pl.DataFrame(pl.from_arrow(rows)).sort("ordinal")
-    blank = pl.when(pl.col("read_error").is_null()).then(pl.col(REPLACED))
+    blank = pl.when(pl.col("read_error").is_null()).then(pl.col(names))
     return frame.with_columns(blank)
 
 
@@ -154,11 +168,25 @@ def _people(
 ) -> tuple[pl.DataFrame, pl.Series]:
     """Look up the distinct identifiers of one kind: their pseudonyms, and who is suppressed."""
     raw = found[column].drop_nulls().unique()
-    raw = raw.filter(~pl.select(is_blocked(pl.lit(raw))).to_series()) if raw.len() else raw
+    if raw.len():
+        raw = raw.filter(~pl.select(door.blocked.is_blocked(pl.lit(raw))).to_series())
     suppressed = door.suppression.mask(namespace, raw)
     wanted = raw.filter(~suppressed)
     tokens = door.vault.tokens(namespace, wanted, keep_tokens=keep_tokens)
     return pl.DataFrame({"raw": wanted, "token": tokens}), raw.filter(suppressed)
+
+
+def _further(found: pl.Series, kind: str, door: Door) -> tuple[pl.DataFrame, pl.Series]:
+    """Look up the distinct identifiers of a further type, in its normal form."""
+    raw = found.drop_nulls().unique()
+    normal = pl.Series([door.rules.types[kind].normalised(each) for each in raw], dtype=pl.String)
+    if raw.len():
+        known = ~pl.select(door.blocked.is_blocked(pl.lit(normal))).to_series() & (normal != "")
+        raw, normal = raw.filter(known), normal.filter(known)
+    written = pl.select(pl.lit(f"{kind}:") + normal).to_series()
+    suppressed = door.suppression.mask("other", written)
+    tokens = door.vault.tokens("other", written.filter(~suppressed))
+    return pl.DataFrame({"raw": raw.filter(~suppressed), "token": tokens}), raw.filter(suppressed)
 
 
 def _personal_orders(orders: pl.Series, door: Door) -> pl.DataFrame:
@@ -199,13 +227,24 @@ def _replaced(
     is_missed = frame.select(missed).to_series()
     if is_missed.any():
         rest = frame.filter(is_missed)
-        rest = rest.with_columns(payload=_rewritten(connection, rest, adapter))
+        rest = rest.with_columns(payload=_rewritten(connection, rest, adapter, tuple(pairs)))
         frame = pl.concat([frame.filter(~is_missed), rest]).sort("ordinal")
     if adapter.redact:
         frame = frame.with_columns(payload=_without(connection, frame["payload"], adapter.redact))
     return frame.with_columns(
-        visitor_id=pl.col("visitor_id_token"), user_id=pl.col("user_id_token")
+        visitor_id=pl.col("visitor_id_token"),
+        user_id=pl.col("user_id_token"),
+        identifiers=_carried(adapter.further),
     )
+
+
+def _carried(further: Mapping[str, str]) -> pl.Expr:
+    """Further identifiers of a record, as ``type:pseudonym`` by comma; null where it has none."""
+    if not further:
+        return pl.lit(None, pl.String)
+    each = [pl.lit(f"{kind}:") + pl.col(f"{name}_token") for name, kind in further.items()]
+    together = pl.concat_str(each, separator=",", ignore_nulls=True)
+    return pl.when(together != "").then(together)
 
 
 def _with_networks(
@@ -234,28 +273,32 @@ def _with_networks(
 
 def _held_paths(adapter: Adapter, name: str) -> tuple[str, ...]:
     """Paths of the record that hold the identifier itself, not a part of an expression."""
-    rule = adapter.fields.get(name)
+    rule = adapter.rule(name)
     if rule is None or (rule.sql is not None and name != "ip_address"):
         return ()
     return rule.paths
 
 
 def _rewritten(
-    connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame, adapter: Adapter
+    connection: duckdb.DuckDBPyConnection,
+    frame: pl.DataFrame,
+    adapter: Adapter,
+    replaced: Sequence[str],
 ) -> pl.Series:
     """Set identifiers anew in records where they do not stand as plain quoted text."""
-    names = [name for name in REPLACED if _held_paths(adapter, name)]
+    names = [name for name in replaced if _held_paths(adapter, name)]
     read = Extraction(adapter.paths(*names))
     payload = "payload"
     for name in names:
         for path in _held_paths(adapter, name):
-            held = f"trim({named(path)}) = raw_{name} AND {name}_token IS NOT NULL"
-            merged = (
-                f"CAST(json_merge_patch({payload}, {_object(path, f'{name}_token')}) AS VARCHAR)"
-            )
+            raw, token = named(f"raw_{name}"), named(f"{name}_token")
+            held = f"trim({named(path)}) = {raw} AND {token} IS NOT NULL"
+            merged = f"CAST(json_merge_patch({payload}, {_object(path, token)}) AS VARCHAR)"
             payload = f"CASE WHEN {held} THEN {merged} ELSE {payload} END"
     connection.register("missed", frame.with_columns(read_error=pl.lit(None, pl.String)).to_arrow())
-    raws = ", ".join(f"{name} AS raw_{name}, {name}_token" for name in REPLACED)
+    raws = ", ".join(
+        f"{named(name)} AS {named(f'raw_{name}')}, {named(f'{name}_token')}" for name in replaced
+    )
     rows = connection.sql(
         f"SELECT ordinal, {payload} AS payload FROM (SELECT * EXCLUDE (x){read.columns} FROM "
         f"(SELECT ordinal, payload, {raws}, {read.parsed} AS x FROM missed))"

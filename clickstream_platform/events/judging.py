@@ -57,6 +57,7 @@ def judge(
         source=pl.lit(source),
         arrived_at=pl.lit(now).dt.cast_time_unit("us"),
         arrival_date=pl.lit(now.date()),
+        identifiers=pl.lit(None, pl.String),
         read_error=pl.lit(None, pl.String),
     )
     with open_duckdb() as connection:

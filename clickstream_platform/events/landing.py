@@ -200,6 +200,7 @@ def _raw_events(
                 arrival_date=pl.lit(batch.arrived_at.date()),
                 visitor_id="visitor_id",
                 user_id="user_id",
+                identifiers="identifiers",
                 payload="payload",
                 read_error="read_error",
             ).cast(pl.Schema(polars_schema("raw_events")))

@@ -30,7 +30,7 @@ from clickstream_platform.events.canonical import (
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
+from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema, read_files
 from clickstream_platform.settings import Settings
 
 CHUNK_ROWS = 400_000
@@ -267,7 +267,8 @@ class Loader:
         chosen = f"batch_id IN ({', '.join(map(quoted, chunk.batch_ids))})"
         if chunk.ordinals:
             chosen += f" AND ordinal BETWEEN {chunk.ordinals[0]} AND {chunk.ordinals[1]}"
-        raw = f"(SELECT * FROM read_parquet([{', '.join(map(quoted, files))}]) WHERE {chosen})"
+        rows = read_files(self.lake, "raw_events", files)
+        raw = f"(SELECT * FROM ({rows}) WHERE {chosen})"
         self.load_relation(raw, adapter, outcome)
 
     def load_relation(
@@ -329,7 +330,7 @@ class Loader:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE beaten (batch_id VARCHAR, ordinal BIGINT, source VARCHAR,"
             " event_id VARCHAR, event_key BIGINT, visitor_id VARCHAR, user_id VARCHAR,"
-            " is_conflict BOOLEAN)"
+            " identifiers VARCHAR, is_conflict BOOLEAN)"
         )
         files = self.lake.files("events")
         if not files:
@@ -350,7 +351,7 @@ class Loader:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE met AS SELECT keyed.row_id, stored.batch_id, "
             "stored.ordinal, stored.source, stored.event_id, stored.event_key, stored.visitor_id, "
-            f"stored.user_id, ({differs}) AS is_conflict, "
+            f"stored.user_id, stored.identifiers, ({differs}) AS is_conflict, "
             "(epoch_us(stored.received_at), stored.batch_id, stored.ordinal) "
             "<= (keyed.received_us, keyed.batch_id, keyed.ordinal) AS stored_stays "
             f"FROM read_parquet({held}, hive_partitioning = false) stored "
@@ -362,7 +363,7 @@ class Loader:
         )
         connection.execute(
             "INSERT INTO beaten SELECT batch_id, ordinal, source, event_id, event_key, visitor_id, "
-            "user_id, is_conflict FROM met WHERE NOT stored_stays"
+            "user_id, identifiers, is_conflict FROM met WHERE NOT stored_stays"
         )
 
     def _write(self, connection: duckdb.DuckDBPyConnection, outcome: Outcome) -> None:
@@ -376,8 +377,8 @@ class Loader:
             connection,
             "quarantined_events",
             "SELECT batch_id, ordinal, source, arrived_at, arrival_date, CASE WHEN is_bad THEN "
-            "'quarantined' ELSE 'too_late' END AS fate, visitor_id, user_id, left(event_name, 40) "
-            "AS event_name, payload, CASE WHEN is_bad THEN "
+            "'quarantined' ELSE 'too_late' END AS fate, visitor_id, user_id, identifiers, "
+            "left(event_name, 40) AS event_name, payload, CASE WHEN is_bad THEN "
             f"{violations_sql()} ELSE [{_TOO_LATE}] END AS violations "
             "FROM staged WHERE is_bad OR is_too_late",
         )
@@ -385,9 +386,10 @@ class Loader:
             connection,
             "duplicate_events",
             "SELECT batch_id, ordinal, source, arrival_date, event_id, visitor_id, user_id, "
-            "is_conflict FROM staged JOIN lost ON lost.row_id = staged.rowid UNION ALL "
+            "identifiers, is_conflict FROM staged JOIN lost ON lost.row_id = staged.rowid "
+            "UNION ALL "
             "SELECT batch_id, ordinal, source, (SELECT max(arrival_date) FROM staged), event_id, "
-            "visitor_id, user_id, is_conflict FROM beaten",
+            "visitor_id, user_id, identifiers, is_conflict FROM beaten",
         )
         beaten = connection.execute("SELECT event_key, batch_id FROM beaten").fetchall()
         if beaten:

@@ -19,7 +19,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from clickstream_platform.identity.rules import LOGIN, VISITOR, IdentifierRules
+from clickstream_platform.identity.rules import LOGIN, VISITOR, IdentifierRules, by_type
 
 LINK = ("identifier_type", "identifier_id", "identifier_key", "other_type", "other_id",
         "other_key", "evidence_event_id", "valid_from_at", "recorded_at")  # fmt: skip
@@ -130,13 +130,7 @@ def _ends(links: ir.Table) -> ir.Table:
 
 
 def _limit(kind: ir.Column, rules: IdentifierRules) -> ir.Value:
-    return _by_type(kind, rules.limits)
-
-
-def _by_type(kind: ir.Column, values: dict[str, int]) -> ir.Value:
-    """A number of each type; of a type that the rules do not name, as of the least trusted."""
-    cases = [(kind == name, ibis.literal(value, "int64")) for name, value in values.items()]
-    return ibis.cases(*cases, else_=ibis.literal(max(values.values()), "int64"))
+    return by_type(kind, rules.limits)
 
 
 def links_that_hold(links: ir.Table, shared: ir.Table) -> ir.Table:
@@ -168,7 +162,7 @@ def component_members(held: ir.Table, components: ir.Table, rules: IdentifierRul
             first_at=_.valid_from_at.min(),
         )
     )
-    known = known.mutate(priority=_by_type(known.identifier_type, rules.priorities))
+    known = known.mutate(priority=by_type(known.identifier_type, rules.priorities))
     return known.inner_join(components, "key").select(
         "key", "identifier_type", "identifier_id", "priority", "first_at", "component_key"
     )

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ibis
+import ibis.expr.types as ir
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.identity.decisions import decisions_of, ensure_decisions, standing
 from clickstream_platform.identity.graph import LINK, PAIR, merge_typed, typed_links
-from clickstream_platform.identity.links import identity_links
+from clickstream_platform.identity.links import further_links, further_pairs, identity_links
 from clickstream_platform.identity.resolve import LINK_TYPES, Around, Resolved, resolve
 from clickstream_platform.identity.rules import IdentifierRules, identifier_rules
 from clickstream_platform.lake import (
     Changes,
+    Engine,
     Lake,
     Refreshed,
     connect,
@@ -34,7 +35,8 @@ from clickstream_platform.settings import Settings
 MAX_NAMED = 2_000
 """Changed identifiers that a commit names one by one; beyond, the table is written anew."""
 
-EVIDENCE = ("event_id", "visitor_key", "user_key", "occurred_us", "received_at", "is_synthetic")
+EVIDENCE = ("event_id", "visitor_key", "user_key", "identifiers", "occurred_us", "received_at",
+            "is_synthetic")  # fmt: skip
 """What an event says about identity."""
 
 WRITTEN = ("identity_merges", "identity_conflicts", "identity_map")
@@ -135,15 +137,16 @@ class _Run:
     """One refresh. Its own queries are SQL: they are about stored tables, not about people."""
 
     def __init__(
-        self, backend: Backend, lake: Lake, rules: IdentifierRules, versions: dict[str, int]
+        self, backend: Engine, lake: Lake, rules: IdentifierRules, versions: dict[str, int]
     ) -> None:
         self.backend, self.lake, self.rules, self.versions = backend, lake, rules, versions
+        self.rules_json = rules.model_dump_json()
         self.decisions = standing(decisions_of(lake))
 
     def rebuild(self) -> Refreshed:
         """Find everything anew."""
         view(self.backend, self.lake, "events", name="read_events")
-        self._table("links", links_query("read_events"))
+        self._table("links", self._links_query("read_events"))
         resolved = resolve(self.backend, "links", self.decisions, self.rules)
         for name in WRITTEN:
             ordered = getattr(resolved, name).order_by(*ORDER[name])
@@ -200,31 +203,58 @@ class _Run:
         ``lost`` are links that lost an event which they rest on.
         """
         view(self.backend, self.lake, "events", files=changes.added, name="read_events")
-        self._table("found", links_query("read_events"))
+        self._table("found", self._links_query("read_events"))
         if not changes.removed:
             self._table("lost", "SELECT identifier_key, other_key FROM found WHERE false")
             return
         view(self.backend, self.lake, "events", files=changes.removed, name="removed_events")
         evidence = ", ".join(EVIDENCE)
         self._table(
-            "lost",
-            f"SELECT DISTINCT m.identifier_key, m.other_key FROM (SELECT {evidence} "  # noqa: S608 - columns of our own
-            f"FROM removed_events EXCEPT SELECT {evidence} FROM read_events) gone "
-            "JOIN identity_merges m ON m.identifier_key = gone.visitor_key "
-            "AND m.other_key = gone.user_key WHERE gone.event_id = m.evidence_event_id "
-            "OR gone.received_at <= m.recorded_at",
+            "gone",
+            f"SELECT {evidence} FROM removed_events EXCEPT SELECT {evidence} FROM read_events",  # noqa: S608 - columns of our own
         )
-        if self._count("lost"):
-            view(self.backend, self.lake, "events", name="all_events")
-            columns = ", ".join(polars_schema("events"))
-            self._table(
-                "evidence",
-                f"SELECT {columns} FROM all_events e SEMI JOIN lost "  # noqa: S608 - columns of the contract
-                "ON e.visitor_key = lost.identifier_key AND e.user_key = lost.other_key",
+        rests = "gone.event_id = m.evidence_event_id OR gone.received_at <= m.recorded_at"
+        self._table(
+            "lost",
+            "SELECT DISTINCT m.identifier_key, m.other_key FROM gone JOIN identity_merges m "  # noqa: S608 - columns of our own
+            "ON m.identifier_key = gone.visitor_key AND m.other_key = gone.user_key "
+            f"WHERE {rests}",
+        )
+        if self._has_further("gone"):
+            self._table("gone_events", "FROM removed_events SEMI JOIN gone USING (event_id)")
+            self._table("gone_pairs", pairs_query("gone_events", self.rules_json))
+            self.backend.raw_sql(
+                "INSERT INTO lost SELECT DISTINCT m.identifier_key, m.other_key "  # noqa: S608 - columns of our own
+                "FROM gone_pairs gone JOIN identity_merges m USING (identifier_id, other_id) "
+                f"WHERE {rests}"
             )
-            self._table("again", links_query("evidence"))
-            self._table("fresh", "FROM found")
-            self._table("found", merge_query("fresh", "again"))
+        if self._count("lost"):
+            self._find_again()
+
+    def _find_again(self) -> None:
+        """Find lost links again in all events that show both of their ends."""
+        view(self.backend, self.lake, "events", name="all_events")
+        columns = ", ".join(polars_schema("events"))
+        self._table(
+            "lost_pairs",
+            "SELECT identifier_id, other_id FROM identity_merges "  # noqa: S608 - names of our own
+            f"SEMI JOIN lost USING {_PAIR} WHERE cause <> 'login' OR identifier_type <> 'visitor'",
+        )
+        self._table("shown", "SELECT NULL::VARCHAR AS event_id WHERE false")
+        if self._count("lost_pairs"):
+            self._table("all_pairs", pairs_query("all_events", self.rules_json))
+            self._table(
+                "shown", "FROM all_pairs SEMI JOIN lost_pairs USING (identifier_id, other_id)"
+            )
+        self._table(
+            "evidence",
+            f"SELECT {columns} FROM all_events e SEMI JOIN lost "  # noqa: S608 - columns of the contract
+            "ON e.visitor_key = lost.identifier_key AND e.user_key = lost.other_key "
+            f"UNION ALL SELECT {columns} FROM all_events SEMI JOIN shown USING (event_id)",
+        )
+        self._table("again", self._links_query("evidence"))
+        self._table("fresh", "FROM found")
+        self._table("found", merge_query("fresh", "again"))
 
     def _find_touched(self, *, decided: bool) -> None:
         """Find both ends of every link that is new, changed or gone, or that is decided about."""
@@ -316,9 +346,7 @@ class _Run:
         whole = new.filter(pl.col(key).is_in(changed.implode()))
         if table == "identity_merges" and stale:
             # Rows go by identifier: those of its links that are not concerned stay as they are.
-            self.backend.create_table(
-                "changed", changed.to_frame().to_arrow(), temp=True, overwrite=True
-            )
+            self.backend.make_table("changed", changed.to_frame())
             others = self._read(
                 f"SELECT {listed} FROM identity_merges SEMI JOIN changed USING ({key}) "  # noqa: S608 - names of our own
                 f"ANTI JOIN concerned USING {_PAIR}"
@@ -342,13 +370,22 @@ class _Run:
         self.lake.require_sound(table)
         stale = pl.DataFrame({key: difference.stale})
         stored = view(self.backend, self.lake, table)
-        gone = self.backend.create_table("stale", stale.to_arrow(), temp=True, overwrite=True)
-        new = self.backend.create_table("new_rows", rows.to_arrow(), temp=True, overwrite=True)
-        whole = self.backend.create_table(
-            "whole", stored.anti_join(gone, key).union(new), temp=True, overwrite=True
-        )
+        gone = self.backend.make_table("stale", stale)
+        new = self.backend.make_table("new_rows", rows)
+        whole = self.backend.make_table("whole", stored.anti_join(gone, key).union(new))
         ordered = whole.order_by(*ORDER[table])
         self.lake.overwrite(table, stream(ordered, table), consumed=self.versions)
+
+    def _links_query(self, events: str) -> str:
+        """SQL: links of events; without further identifiers where those carry none.
+
+        To compile what makes links of those takes longer than to look.
+        """
+        return links_query(events, self.rules_json if self._has_further(events) else None)
+
+    def _has_further(self, events: str) -> bool:
+        query = f"SELECT 1 FROM {events} WHERE identifiers IS NOT NULL LIMIT 1"  # noqa: S608 - name of our own
+        return bool(self.backend.raw_sql(query).fetchall())
 
     def _table(self, name: str, query: str) -> None:
         self.backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
@@ -365,12 +402,26 @@ _PAIR = f"({', '.join(PAIR)})"
 
 
 @lru_cache(maxsize=8)
-def links_query(events: str) -> str:
-    """SQL: typed links of a table of events; compiled once."""
+def links_query(events: str, rules_json: str | None) -> str:
+    """SQL: typed links of a table of events, those of further identifiers if there are rules."""
+    table = _events(events)
+    links = typed_links(identity_links(table))
+    if rules_json is not None:
+        rules = IdentifierRules.model_validate_json(rules_json)
+        links = links.union(further_links(table, rules).select(LINK), distinct=False)
+    return str(ibis.to_sql(links, dialect="duckdb"))
+
+
+@lru_cache(maxsize=8)
+def pairs_query(events: str, rules_json: str) -> str:
+    """SQL: pairs of further identifiers in a table of events; compiled once."""
+    rules = IdentifierRules.model_validate_json(rules_json)
+    return str(ibis.to_sql(further_pairs(_events(events), rules), dialect="duckdb"))
+
+
+def _events(name: str) -> ir.Table:
     schema = {name: _ibis_type(kind) for name, kind in polars_schema("events").items()}
-    return str(
-        ibis.to_sql(typed_links(identity_links(ibis.table(schema, name=events))), dialect="duckdb")
-    )
+    return ibis.table(schema, name=name)
 
 
 @lru_cache(maxsize=8)

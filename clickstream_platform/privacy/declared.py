@@ -5,10 +5,12 @@ The declarations are read as data: the code that interprets them is above this p
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from clickstream_platform.identity import IdentifierRules, identifier_rules
+from clickstream_platform.privacy.identifiers import canonical
 from clickstream_platform.settings import Settings
 
 _CANONICAL = "canonical"
@@ -20,23 +22,45 @@ class Declared:
 
     format: str = "auto"
     fields: tuple[tuple[str, str], ...] = ()
-    """Namespace and path of each field that holds an identifier as it is."""
+    """Type and path of each field that holds an identifier as it is."""
+    rules: IdentifierRules = field(default_factory=identifier_rules)
+    """How values of each type are compared."""
     delimiter: str = ","
     quote: str = '"'
     columns: tuple[str, ...] = ()
     """Names of columns of a CSV file that does not name them itself."""
     skip_lines: int = 0
 
-    def paths(self, namespace: str) -> list[str]:
-        """Paths of the fields of one namespace."""
-        return [path for space, path in self.fields if space == namespace]
+    def paths(self, kind: str) -> list[str]:
+        """Paths of the fields of one type of identifier."""
+        return [path for each, path in self.fields if each == kind]
+
+    @property
+    def kinds(self) -> list[str]:
+        """Types of identifiers that the source has, visitor and user among them in any case."""
+        return ["visitor", "user", *self.further]
+
+    @property
+    def further(self) -> list[str]:
+        """Types that the source has beside visitor and user."""
+        return sorted({kind for kind, _ in self.fields} - {"visitor", "user"})
+
+    def is_spelled_freely(self, kind: str) -> bool:
+        """Whether values of a type may be written so that none of their texts is alike."""
+        return bool(self.paths(kind)) and self.rules.types[kind].form == "digits"
+
+    def normalised(self, kind: str, value: str) -> str:
+        """A value as it is compared."""
+        if kind in {"visitor", "user"}:
+            return canonical(value)
+        return canonical(self.rules.types[kind].normalised(value))
 
 
 def declared(settings: Settings, source: str) -> Declared:
     """Read what the adapter of a landing folder declares; that of the canonical source if none."""
     for name in (source, _CANONICAL):
         for text in _texts(settings, name):
-            return _read(tomllib.loads(text))
+            return _read(tomllib.loads(text), identifier_rules(settings.definitions))
     return Declared()
 
 
@@ -49,21 +73,27 @@ def _texts(settings: Settings, name: str) -> Iterator[str]:
         yield shipped.read_text(encoding="utf-8")
 
 
-def _read(adapter: dict[str, object]) -> Declared:
-    rules = adapter.get("fields")
+def _read(adapter: dict[str, object], rules: IdentifierRules) -> Declared:
+    fields, further = (adapter.get(name) for name in ("fields", "identifiers"))
+    declared = [
+        (kind, fields.get(f"{kind}_id") if isinstance(fields, dict) else None)
+        for kind in ("visitor", "user")
+    ]
+    if isinstance(further, dict):
+        declared += [(kind, rule) for kind, rule in further.items() if kind in rules.further]
     found: list[tuple[str, str]] = []
-    for namespace in ("visitor", "user"):
-        rule = rules.get(f"{namespace}_id") if isinstance(rules, dict) else None
+    for kind, rule in declared:
         if isinstance(rule, str):
-            found.append((namespace, rule))
+            found.append((kind, rule))
         elif isinstance(rule, dict):
             paths = [rule["field"]] if "field" in rule else rule.get("fields", [])
-            found.extend((namespace, str(path)) for path in paths)
+            found.extend((kind, str(path)) for path in paths)
     columns = adapter.get("columns")
     skipped = adapter.get("skip_lines")
     return Declared(
         format=str(adapter.get("format", "auto")),
         fields=tuple(found),
+        rules=rules,
         delimiter=str(adapter.get("delimiter", ",")),
         quote=str(adapter.get("quote", '"')),
         columns=tuple(map(str, columns)) if isinstance(columns, list) else (),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, get_args
 
 import polars as pl
 
@@ -30,6 +30,7 @@ from clickstream_platform.privacy.folders import (
     erase_from_outbox,
     redact_dagster,
 )
+from clickstream_platform.privacy.identifiers import Namespace
 from clickstream_platform.privacy.landed import LandedEraser, RewrittenFile
 from clickstream_platform.privacy.requests import Outcome, Register, RequestError
 from clickstream_platform.privacy.residual import Residue, scan_residue
@@ -173,7 +174,7 @@ class _Run:
             reload_batches(self.settings, again)
             forgotten = self._forgotten(subject)
             self.progress(f"looking for what is left, pass {number + 1}")
-            residue = scan_residue(self.settings, subject.identifiers, subject.tokens)
+            residue = scan_residue(self.settings, subject.values, subject.tokens)
             self.register.note(
                 self.request_id,
                 "scanned",
@@ -207,6 +208,7 @@ class _Run:
                 "identifiers": len(subject.identifiers),
                 "users": len(subject.users),
                 "visitors": len(subject.visitors),
+                "others": len(subject.others),
                 "shared": len(subject.shared),
             },
             now=self.now,
@@ -215,7 +217,7 @@ class _Run:
 
     def _suppress(self, identifiers: Sequence[tuple[str, str]], tokens: Sequence[str]) -> int:
         new = 0
-        for namespace in ("visitor", "user"):
+        for namespace in get_args(Namespace):
             raw = [text for space, text in identifiers if space == namespace]
             new += self.suppression.add(
                 namespace,

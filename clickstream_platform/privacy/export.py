@@ -139,8 +139,8 @@ def data_json(request_id: str, subject: Subject, held: Held, now: datetime) -> s
     content = {
         "request_id": request_id,
         "made_at": now.isoformat(),
-        "identifiers": [{"kind": space, "value": raw} for space, raw in subject.identifiers],
-        "pseudonyms": [*subject.users, *subject.visitors],
+        "identifiers": [{"kind": space, "value": raw} for space, raw in subject.values],
+        "pseudonyms": [*subject.tokens],
         "landed": {"files": held.landed_files, "records": held.landed_records},
         "tables": {table: rows.to_dicts() for table, rows in held.rows.items()},
     }
@@ -185,7 +185,7 @@ def _summary(subject: Subject, held: Held, now: datetime) -> str:
         for first, last in [_period(rows)]
     ]
     return summary_html(
-        identifiers=[raw for _, raw in subject.identifiers],
+        identifiers=[value for _, value in subject.values],
         tables=tables,
         shared=_shared(held.rows.get("crm_syncs")),
         landed=(held.landed_files, held.landed_records),

@@ -39,7 +39,7 @@ def erase_from_outbox(
 ) -> list[RewrittenFile]:
     """Take the person's records out of files that were written for a CRM."""
     keys = frozenset(_ID_KEYS | {settings.crm.id_property})
-    plain = frozenset(canonical(raw) for _, raw in subject.identifiers if not is_distinctive(raw))
+    plain = frozenset(canonical(raw) for _, raw in subject.values if not is_distinctive(raw))
     batches = _Batches(needles, keys, plain)
     found = []
     for file in _files(settings.outbox):

@@ -10,13 +10,16 @@ import polars as pl
 
 from clickstream_platform.errors import ParameterError
 
-Namespace = Literal["visitor", "user"]
-"""Kind of identifier; equal text in two namespaces is two unrelated identifiers."""
+Namespace = Literal["visitor", "user", "other"]
+"""Kind of identifier; equal text in two namespaces is two unrelated identifiers.
 
-PREFIXES: dict[str, str] = {"visitor": "pv_", "user": "pu_"}
+Identifiers of `other` are written with their type, as `email:ann@example.org`.
+"""
+
+PREFIXES: dict[str, str] = {"visitor": "pv_", "user": "pu_", "other": "pi_"}
 """What the pseudonyms of each namespace start with."""
 
-TOKEN = r"^p[vu]_[0-9a-f]{32}$"  # noqa: S105 - a pattern, not a secret
+TOKEN = r"^p[vui]_[0-9a-f]{32}$"  # noqa: S105 - a pattern, not a secret
 """Form of a pseudonym: prefix, then 128 random bits as hex."""
 
 SURROGATE_DIGITS = 15
@@ -32,10 +35,10 @@ def check_namespace(namespace: str) -> None:
     """Refuse a namespace that does not exist.
 
     Raises:
-        ParameterError: It is neither ``visitor`` nor ``user``.
+        ParameterError: It is none of `Namespace`.
     """
     if namespace not in get_args(Namespace):
-        name, rule = "namespace", "must be 'visitor' or 'user'"
+        name, rule = "namespace", "must be 'visitor', 'user' or 'other'"
         raise ParameterError(name, namespace, rule, instead="'visitor'")
 
 

@@ -239,6 +239,8 @@ class _Rewriting:
         return False
 
     def _any(self, text: bytes) -> bool:
+        if self.verdicts.needs_fields:
+            return True
         found = pl.Series([text.decode("latin-1")]).str.contains_any(
             self._forms, ascii_case_insensitive=True
         )
@@ -335,6 +337,7 @@ class _Rewriting:
         frame = pl.DataFrame(pl.from_arrow(rows))
         texts = frame.select(pl.struct(pl.all()).struct.json_encode()).to_series()
         suspects = texts.str.contains_any(self._forms_of_json, ascii_case_insensitive=True)
+        suspects = suspects | self.verdicts.needs_fields
         keep = [True] * len(ordinals)
         for place, (ordinal, suspect) in enumerate(zip(ordinals, suspects, strict=True)):
             if ordinal not in wanted and not suspect:
@@ -358,16 +361,15 @@ class _Rewriting:
         return sorted({form.encode("latin-1").decode("utf-8", "replace") for form in self._forms})
 
     def _cleaned(self, rows: pa.Table, place: int) -> pa.Table:
-        """The rows with one of them unlinked: its visitor replaced, its texts redacted."""
+        """The rows with one of them unlinked: its identifiers replaced, its texts redacted."""
         for number, column in enumerate(rows.schema):
             if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
                 continue
             value = rows.column(number)[place].as_py()
             if value is None:
                 continue
-            if column.name in self.form.paths("visitor") and self.verdicts.is_visitor(value):
-                clean = self.verdicts.unlinked(value)
-            else:
+            clean = self.verdicts.instead(column.name, value)
+            if clean is None:
                 clean = self.needles.redacted(value.encode()).decode()
             if clean != value:
                 values = rows.column(number).to_pylist()

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from typing import Literal
 
 from clickstream_platform.privacy.declared import Declared
 from clickstream_platform.privacy.identifiers import canonical
-from clickstream_platform.privacy.needles import Needles, is_distinctive
+from clickstream_platform.privacy.needles import ERASED, Needles, is_distinctive
 from clickstream_platform.privacy.subjects import Subject
 
 TextKind = Literal["lines", "csv"]
@@ -19,7 +21,7 @@ LONGEST_RECORD = 100
 """Lines that one quoted CSV record may span; beyond, a stray quote is to blame."""
 
 Values = Mapping[str, list[str]]
-"""What the fields of a record hold, in canonical form, by namespace."""
+"""What the fields of a record hold, as it is compared, by type of identifier."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,10 @@ class Verdicts:
     header: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._own: dict[str, set[str]] = {"visitor": set(), "user": set()}
-        for namespace, raw in self.subject.identifiers:
-            self._own[namespace].add(canonical(raw))
+        self._own: dict[str, set[str]] = {kind: set() for kind in self.form.kinds}
+        for kind, raw in self.subject.values:
+            if kind in self._own:
+                self._own[kind].add(self.form.normalised(kind, raw))
         self._shared = {canonical(raw) for raw in self.subject.shared_identifiers}
         self._aliases = {each.raw: each.alias for each in self.subject.replacements if each.raw}
         plain = [raw for ids in self._own.values() for raw in ids if not is_distinctive(raw)]
@@ -101,7 +104,12 @@ class Verdicts:
     @property
     def texts(self) -> list[str]:
         """Texts one of which a record holds if its fields hold the person or a shared visitor."""
-        return sorted({*self._own["visitor"], *self._own["user"], *self._shared})
+        return sorted({*chain.from_iterable(self._own.values()), *self._shared})
+
+    @property
+    def needs_fields(self) -> bool:
+        """Whether records may hold the person without holding one of `texts`."""
+        return any(own and self.form.is_spelled_freely(kind) for kind, own in self._own.items())
 
     def of_text(self, content: bytes) -> bytes | None:
         """What a record of a text file becomes; None if it goes."""
@@ -125,27 +133,36 @@ class Verdicts:
         users, visitors = set(values["user"]), set(values["visitor"])
         if users & self._own["user"]:
             return "erase"
-        if visitors & self._own["visitor"]:
+        if visitors & self._own["visitor"] or any(
+            self._own[kind].intersection(values[kind]) for kind in self.form.further
+        ):
             return "unlink" if users else "erase"
         return "unlink" if visitors & self._shared and not users else "keep"
 
-    def is_visitor(self, value: str) -> bool:
-        """Whether a value is a visitor that has another name where its record stays."""
-        return canonical(value) in self._aliases
+    def instead(self, path: str, value: str) -> str | None:
+        """What stands in a field once nothing leads from its record to the person.
 
-    def unlinked(self, value: str) -> str:
-        """Name that a visitor's records go by once nothing leads from them to the person."""
-        return self._aliases[canonical(value)]
+        None where its value does not: only visitors have another name.
+        """
+        for kind in (kind for kind, each in self.form.fields if each == path and kind != "user"):
+            if kind == "visitor":
+                if alias := self._aliases.get(canonical(value)):
+                    return alias
+            elif self.form.normalised(kind, value) in self._own[kind]:
+                return ERASED
+        return None
 
     def _read(self, text: str) -> dict[str, list[str]] | None:
         """Identifiers in the declared fields; None where the record cannot be read."""
         if self.header:
             cells = dict(zip(self.header, self._cells(text), strict=False))
             return {
-                space: [
-                    known for p in self.form.paths(space) if (known := canonical(cells.get(p, "")))
+                kind: [
+                    known
+                    for path in self.form.paths(kind)
+                    if (known := self.form.normalised(kind, cells.get(path, "")))
                 ]
-                for space in ("visitor", "user")
+                for kind in self.form.kinds
             }
         record = read_object(text)
         return None if record is None else fields_of(record, self.form)
@@ -161,9 +178,8 @@ class Verdicts:
 
     def _renamed(self, text: str) -> str:
         if self.header:
-            named = self.form.paths("visitor")
             cells = [
-                self.unlinked(cell) if name in named and self.is_visitor(cell) else cell
+                self.instead(name, cell) or cell
                 for name, cell in zip(self.header, self._cells(text), strict=False)
             ]
             written = io.StringIO(newline="")
@@ -175,15 +191,16 @@ class Verdicts:
                 lineterminator=text[len(text.rstrip("\r\n")) :],
             ).writerow(cells)
             return written.getvalue()
-        for path in self.form.paths("visitor"):
+        for path in {path for kind, path in self.form.fields if kind != "user"}:
             leaf = re.escape(json.dumps(path.rsplit(".", 1)[-1]))
-            text = re.sub(rf'({leaf}\s*:\s*)("(?:[^"\\]|\\.)*"|[^,}}\s]+)', self._rename, text)
+            rename = partial(self._rename, path)
+            text = re.sub(rf'({leaf}\s*:\s*)("(?:[^"\\]|\\.)*"|[^,}}\s]+)', rename, text)
         return text
 
-    def _rename(self, match: re.Match[str]) -> str:
+    def _rename(self, path: str, match: re.Match[str]) -> str:
         value = match[2]
-        raw = str(json.loads(value)) if value.startswith('"') else value
-        return f'{match[1]}"{self.unlinked(raw)}"' if self.is_visitor(raw) else match[0]
+        new = self.instead(path, str(json.loads(value)) if value.startswith('"') else value)
+        return match[0] if new is None else f"{match[1]}{json.dumps(new)}"
 
 
 def read_object(text: str) -> dict[str, object] | None:
@@ -196,12 +213,12 @@ def read_object(text: str) -> dict[str, object] | None:
 
 
 def fields_of(record: Mapping[str, object], form: Declared) -> dict[str, list[str]]:
-    """Canonical identifiers in the declared fields of a record."""
-    found: dict[str, list[str]] = {"visitor": [], "user": []}
-    for namespace, path in form.fields:
+    """Identifiers in the declared fields of a record, as they are compared."""
+    found: dict[str, list[str]] = {kind: [] for kind in form.kinds}
+    for kind, path in form.fields:
         value: object = record
         for part in path.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if isinstance(value, str) and (text := canonical(value)):
-            found[namespace].append(text)
+        if isinstance(value, str) and (text := form.normalised(kind, value)):
+            found[kind].append(text)
     return found

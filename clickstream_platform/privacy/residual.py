@@ -73,7 +73,7 @@ def scan_residue(
 
     Args:
         settings: Where everything lies.
-        identifiers: Namespace and raw identifier.
+        identifiers: Type and value of each identifier.
         tokens: Pseudonyms.
     """
     _prove_sight(settings)
@@ -124,7 +124,7 @@ class Sought:
         return [*self.bounded, *self.anywhere]
 
 
-_TOKEN = re.compile(r"p[vu]_([0-9a-f]{32})$")
+_TOKEN = re.compile(r"p[vui]_([0-9a-f]{32})$")
 _ESCAPES = re.compile(r"(?:%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtbf])$")
 
 
@@ -335,42 +335,52 @@ def _inflated_blocks(path: Path) -> Iterator[bytes]:
 def _scan_fields(settings: Settings, identifiers: Sequence[tuple[str, str]]) -> Counter[str]:
     """Find short and plain identifiers in the fields of landed records that hold identifiers."""
     found: Counter[str] = Counter()
-    plain = {
-        space: {raw.strip() for kind, raw in identifiers if kind == space}
-        - {raw.strip() for _, raw in identifiers if _stands_for_itself(raw)}
-        for space in ("visitor", "user")
-    }
-    if not any(plain.values()) or not settings.landing.exists():
+    named: dict[str, set[str]] = {}
+    for kind, raw in identifiers:
+        named.setdefault(kind, set()).add(raw.strip())
+    if not named or not settings.landing.exists():
         return found
     for path in sorted(settings.landing.rglob("*")):
         if path.is_file():
-            found["landing"] += _fields_in(settings, path, plain)
+            found["landing"] += _fields_in(settings, path, named)
     return found
 
 
-def _fields_in(settings: Settings, path: Path, plain: dict[str, set[str]]) -> int:
+def _fields_in(settings: Settings, path: Path, named: dict[str, set[str]]) -> int:
     form = declared(settings, path.relative_to(settings.landing).parts[0])
     with path.open("rb") as file:
         is_parquet = file.read(4) == b"PAR1"
     found = 0
-    for space, wanted in plain.items():
-        for field_path in form.paths(space) if wanted else ():
+    for kind, values in named.items():
+        # A telephone number is written in many ways: all its digits are compared.
+        is_free = form.is_spelled_freely(kind)
+        wanted = values if is_free else {raw for raw in values if not _stands_for_itself(raw)}
+        for field_path in form.paths(kind) if wanted else ():
             if is_parquet:
                 rows = pl.read_parquet(path)
-                if field_path in rows.columns:
-                    found += int(rows[field_path].cast(pl.String).is_in(list(wanted)).sum())
-                continue
-            leaf = re.escape(field_path.rsplit(".", 1)[-1])
-            ids = "|".join(map(re.escape, sorted(wanted)))
-            pattern = re.compile(rf'"{leaf}"\s*:\s*"?\s*(?:{ids})\s*(?:["\s,}}\]]|$)')
-            text = b"".join(_plain_blocks(path)).decode("utf-8", "replace")
-            found += len(pattern.findall(text))
-            if {".csv", ".tsv"} & set(path.suffixes):
-                found += _cells(text, form.delimiter, field_path, wanted)
+                held = rows[field_path].cast(pl.String) if field_path in rows.columns else None
+                cells = [] if held is None else held.to_list()
+            else:
+                text = b"".join(_plain_blocks(path)).decode("utf-8", "replace")
+                cells = _members(text, field_path)
+                if {".csv", ".tsv"} & set(path.suffixes):
+                    cells += _cells(text, form.delimiter, field_path)
+            found += sum(_compared(cell, is_free=is_free) in wanted for cell in cells if cell)
     return found
 
 
-def _cells(text: str, delimiter: str, column: str, wanted: set[str]) -> int:
+def _members(text: str, path: str) -> list[str]:
+    """Values of a member of JSON objects, also of one that is torn off."""
+    leaf = re.escape(path.rsplit(".", 1)[-1])
+    found = re.findall(rf'"{leaf}"\s*:\s*(?:"((?:[^"\\\n]|\\.)*)|([^",}}\]\s]+))', text)
+    return [quoted or bare for quoted, bare in found]
+
+
+def _compared(cell: str, *, is_free: bool) -> str:
+    return re.sub(r"^(?:00)+", "", re.sub(r"[^0-9]", "", cell)) if is_free else cell.strip()
+
+
+def _cells(text: str, delimiter: str, column: str) -> list[str]:
     rows = pl.read_csv(
         io.StringIO(text),
         separator=delimiter,
@@ -378,7 +388,7 @@ def _cells(text: str, delimiter: str, column: str, wanted: set[str]) -> int:
         truncate_ragged_lines=True,
         ignore_errors=True,
     )
-    return int(rows[column].str.strip_chars().is_in(list(wanted)).sum()) if column in rows else 0
+    return rows[column].to_list() if column in rows else []
 
 
 def _plain_blocks(path: Path) -> Iterator[bytes]:

@@ -1,8 +1,9 @@
 """Who a subject request is about: from the identifiers given to every pseudonym of the person.
 
-Identity is followed along logins alone (deterministic edges), never along similarity. A visitor
-that other people sign in on too, such as a household's tablet, is shared: events with the
-person's own user are theirs, events without a user are nobody's in particular.
+Identity is followed along what events show together (deterministic edges), never along similarity.
+A visitor that other people sign in on too, such as a household's tablet, is shared: events with
+the person's own user are theirs, events without a user are nobody's in particular. So it is with
+further identifiers, such as an e-mail address that two accounts give.
 """
 
 import json
@@ -11,14 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
-from typing import NamedTuple
+from itertools import chain, combinations
+from typing import NamedTuple, get_args
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, connect, view
+from clickstream_platform.identity import identifier_rules
+from clickstream_platform.lake import Engine, Lake, connect, view
 from clickstream_platform.privacy.identifiers import (
+    PREFIXES,
     SURROGATE_DIGITS,
     Namespace,
     canonical,
@@ -58,6 +60,8 @@ class Subject:
     """Pseudonyms of the person's accounts."""
     visitors: tuple[str, ...] = ()
     """Pseudonyms of visitors that nobody else signed in on."""
+    others: tuple[str, ...] = ()
+    """Pseudonyms of further identifiers that are nobody else's."""
     shared: tuple[str, ...] = ()
     """Pseudonyms of visitors that others signed in on as well."""
     shared_identifiers: tuple[str, ...] = ()
@@ -68,7 +72,16 @@ class Subject:
     @property
     def tokens(self) -> tuple[str, ...]:
         """Pseudonyms that are the person's alone."""
-        return self.users + self.visitors
+        return self.users + self.visitors + self.others
+
+    @property
+    def values(self) -> list[tuple[str, str]]:
+        """Own identifiers as records hold them, each with its type (`visitor`, `user`, `email`)."""
+        typed = [(space, *raw.partition(":")) for space, raw in self.identifiers]
+        return [
+            (kind, value) if space == "other" else (space, f"{kind}{colon}{value}")
+            for space, kind, colon, value in typed
+        ]
 
     @property
     def marked(self) -> list[tuple[str, str]]:
@@ -87,6 +100,7 @@ class Subject:
             identifiers=tuple((space, raw) for space, raw in read["identifiers"]),
             users=tuple(read["users"]),
             visitors=tuple(read["visitors"]),
+            others=tuple(read.get("others", ())),
             shared=tuple(read["shared"]),
             shared_identifiers=tuple(read["shared_identifiers"]),
             replacements=tuple(Replacement(*each) for each in read["replacements"]),
@@ -104,40 +118,54 @@ def find_subject(
         now: Time of the look into the vault, for its access log.
     """
     vault = Vault(settings.state / "vault")
-    found = {(space, token) for space, raw in identifiers if (token := vault.find(space, raw))}
-    users = {token for space, token in found if space == "user"}
-    visitors = {token for space, token in found if space == "visitor"}
-    links = Links(Lake(settings.lake_folder), connect(settings.lake))
-    users, visitors, shared = closure(links, users, visitors)
-    own = sorted(users | visitors)
-    revealed = vault.reveal(pl.Series(own, dtype=pl.String), purpose="subject request", now=now)
-    known = {(space, canonical(raw)) for space, raw in identifiers}
-    more: set[tuple[Namespace, str]] = {
-        ("user" if token in users else "visitor", raw)
-        for token, raw in zip(own, revealed, strict=True)
-        if raw
-    }
-    tablets = sorted(shared)
-    names = vault.reveal(pl.Series(tablets, dtype=pl.String), purpose="subject request", now=now)
-    common = {raw for raw in names if raw}
-    given = [
-        (space, raw)
+    rules = identifier_rules(settings.definitions)
+    asked = [
+        (space, rules.written(*_parted(raw)) if space == "other" else raw)
         for space, raw in identifiers
-        if space == "user" or canonical(raw) not in common
     ]
-    called = dict(zip([*own, *tablets], [*revealed, *names], strict=True))
+    found = {token for space, raw in asked if (token := vault.find(space, raw))}
+    links = Links(Lake(settings.lake_folder), connect(settings.lake))
+    users, carriers, common = closure(links, _of(found, "user"), found - set(_of(found, "user")))
+    visitors, tablets = _of(carriers, "visitor"), _of(common, "visitor")
+    own = [*sorted(users), *visitors, *_of(carriers, "other")]
+    called = _revealed(vault, [*own, *sorted(common)], now)
+    known = {(space, canonical(raw)) for space, raw in asked}
+    more = {(_space(token), raw) for token in own if (raw := called[token])}
+    shared = {(_space(token), raw) for token in common if (raw := called[token])}
+    given = [(space, raw) for space, raw in asked if (space, canonical(raw)) not in shared]
     return Subject(
         identifiers=(*given, *sorted(more - known)),
         users=tuple(sorted(users)),
-        visitors=tuple(sorted(visitors)),
+        visitors=tuple(visitors),
+        others=tuple(_of(carriers, "other")),
         shared=tuple(tablets),
-        shared_identifiers=tuple(sorted(common)),
+        shared_identifiers=tuple(sorted(raw for space, raw in shared if space == "visitor")),
         replacements=tuple(
             Replacement(old, new, called[old] or "", alias)
-            for old in [*sorted(visitors), *tablets]
+            for old in [*visitors, *tablets]
             for alias, new in [new_visitor(vault, old, settings.lake.buckets)]
         ),
     )
+
+
+def _parted(raw: str) -> tuple[str, str]:
+    kind, _, value = raw.partition(":")
+    return kind, value
+
+
+def _space(token: str) -> Namespace:
+    """Namespace of a pseudonym."""
+    return next(space for space in get_args(Namespace) if token.startswith(PREFIXES[space]))
+
+
+def _of(tokens: Iterable[str], space: Namespace) -> list[str]:
+    """Those of some pseudonyms that are of a namespace, in order."""
+    return sorted(token for token in tokens if token.startswith(PREFIXES[space]))
+
+
+def _revealed(vault: Vault, tokens: Sequence[str], now: datetime) -> dict[str, str | None]:
+    column = pl.Series(tokens, dtype=pl.String)
+    return dict(zip(tokens, vault.reveal(column, purpose="subject request", now=now), strict=True))
 
 
 def new_visitor(vault: Vault, token: str, buckets: int) -> tuple[str, str]:
@@ -162,84 +190,185 @@ def new_visitor(vault: Vault, token: str, buckets: int) -> tuple[str, str]:
 
 
 class Links:
-    """Who was seen signed in where, asked of the tables for a few pseudonyms at a time."""
+    """What was seen together, asked of the tables for a few pseudonyms at a time."""
 
-    def __init__(self, lake: Lake, backend: Backend) -> None:
+    def __init__(self, lake: Lake, backend: Engine) -> None:
         self.backend = backend
         self.tables = [name for name in (*_SOUND, "raw_events") if lake.exists(name)]
         for name in self.tables:
             view(backend, lake, name)
         view(backend, lake, "identity_merges")
-
-    def denied(self, visitors: Iterable[str]) -> set[str]:
-        """Those of some visitors that somebody has decided are not the user they signed in as."""
-        wanted = sorted(set(visitors))
-        rows = self.backend.raw_sql(
-            "SELECT DISTINCT identifier_id FROM identity_merges WHERE decision_id IS NOT NULL "  # noqa: S608 - pseudonyms
-            f"AND {among('identifier_id', wanted, keyed=True)}"
-        ).fetchall()
-        return {str(visitor) for (visitor,) in rows}
-
-    def of(self, column: str, tokens: Iterable[str]) -> dict[str, set[tuple[str, str]]]:
-        """Pairs of visitor and user that hold one of the pseudonyms, by table."""
-        wanted = sorted(set(tokens))
-        found: dict[str, set[tuple[str, str]]] = {}
-        for name in self.tables if wanted else ():
-            rows = self.backend.raw_sql(
-                f"SELECT DISTINCT visitor_id, user_id FROM {name} WHERE visitor_id IS NOT NULL "  # noqa: S608 - tables of the catalog, pseudonyms
-                f"AND user_id IS NOT NULL AND {among(column, wanted, keyed=name in _KEYED)}"
+        view(backend, lake, "identity_conflicts")
+        self.carrying = {
+            name
+            for name in {"events", "raw_events"} & set(self.tables)
+            if backend.raw_sql(
+                f"SELECT 1 FROM {name} WHERE identifiers IS NOT NULL LIMIT 1"  # noqa: S608 - tables of the catalog
             ).fetchall()
-            found[name] = {(str(visitor), str(user)) for visitor, user in rows}
+        }
+        """Tables with rows that show further identifiers."""
+
+    def denied(self, carriers: Iterable[str]) -> set[str]:
+        """Those of some that somebody has decided are not the user they were seen with."""
+        where = f"decision_id IS NOT NULL AND other_type = 'user' AND {self._ends(carriers)[0]}"
+        return {one for pair in self._merges(where) for one in pair[:1]}
+
+    def undone(self, carriers: Iterable[str]) -> set[frozenset[str]]:
+        """Pairs of which one is among some, that are one person neither by decision nor rules."""
+        undone = "undone_by IN ('decision', 'conflict', 'oversize')"
+        return set(
+            map(frozenset, self._merges(f"{undone} AND ({' OR '.join(self._ends(carriers))})"))
+        )
+
+    def closed(self, carriers: Iterable[str]) -> set[str]:
+        """Those of some that stand for many, so that nothing follows from who shows them."""
+        rows = self.backend.raw_sql(
+            "SELECT DISTINCT identifier_id FROM identity_conflicts "  # noqa: S608 - pseudonyms
+            f"WHERE reason IN ('shared', 'storm') AND {self._ends(carriers)[0]}"
+        ).fetchall()
+        return {str(carrier) for (carrier,) in rows}
+
+    def _merges(self, where: str) -> list[tuple[str, str]]:
+        query = f"SELECT identifier_id, other_id FROM identity_merges WHERE {where}"  # noqa: S608 - pseudonyms
+        return [(str(one), str(other)) for one, other in self.backend.raw_sql(query).fetchall()]
+
+    @staticmethod
+    def _ends(carriers: Iterable[str]) -> list[str]:
+        return [among(end, carriers, keyed=True) for end in ("identifier_id", "other_id")]
+
+    def of_users(self, users: Iterable[str]) -> set[str]:
+        """Visitors and further identifiers that were seen with some users."""
+        return {carrier for pairs in self._pairs("user_id", users).values() for carrier, _ in pairs}
+
+    def users_of(self, carriers: Iterable[str]) -> dict[str, set[str]]:
+        """Users of each: of sound events, and of raw ones only where there are no others."""
+        wanted = set(carriers)
+        tables: dict[str, set[tuple[str, str]]] = {}
+        for column, tokens in (
+            ("visitor_id", _of(wanted, "visitor")),
+            ("identifiers", _of(wanted, "other")),
+        ):
+            for name, pairs in self._pairs(column, tokens).items():
+                tables.setdefault(name, set()).update(p for p in pairs if p[0] in wanted)
+        proven = list(chain.from_iterable(tables.get(name, ()) for name in _SOUND))
+        sound = {carrier for carrier, _ in proven}
+        claimed = [pair for pair in tables.get("raw_events", ()) if pair[0] not in sound]
+        found: dict[str, set[str]] = {}
+        for carrier, user in (*proven, *claimed):
+            found.setdefault(carrier, set()).add(user)
+        return found
+
+    def beside(self, carriers: Iterable[str]) -> set[frozenset[str]]:
+        """Pairs of visitors and further identifiers of which one is among some."""
+        wanted = set(carriers)
+        tables = (
+            *self._rows("visitor_id", _of(wanted, "visitor"), "identifiers").values(),
+            *self._rows("identifiers", _of(wanted, "other"), "identifiers").values(),
+        )
+        found = {
+            frozenset(pair)
+            for visitor, _, names in chain.from_iterable(tables)
+            for pair in combinations([*names, *([visitor] if visitor else ())], 2)
+        }
+        return {pair for pair in found if pair & wanted}
+
+    def _pairs(self, column: str, tokens: Iterable[str]) -> dict[str, set[tuple[str, str]]]:
+        """Pairs of a carrier and a user in rows that hold one of some pseudonyms, by table."""
+        return {
+            name: {
+                (carrier, user)
+                for visitor, user, names in rows
+                for carrier in (*names, *([visitor] if visitor else ()))
+            }
+            for name, rows in self._rows(column, tokens, "user_id").items()
+        }
+
+    def _rows(
+        self, column: str, tokens: Iterable[str], filled: str
+    ) -> dict[str, list[tuple[str | None, str, list[str]]]]:
+        """Visitor, user and further identifiers of rows, by table; where one column is filled."""
+        wanted = sorted(set(tokens))
+        found = {}
+        for name in self.tables if wanted else ():
+            if name not in self.carrying and "identifiers" in {column, filled}:
+                continue
+            carried = "identifiers" if name in self.carrying else "NULL"
+            # A row of the map may name a person by another identifier than a user.
+            is_named = "AND user_id LIKE 'pu_%'" if name == "identity_map" else ""
+            rows = self.backend.raw_sql(
+                f"SELECT DISTINCT visitor_id, user_id, {carried} FROM {name} "  # noqa: S608 - tables of the catalog, pseudonyms
+                f"WHERE {filled} IS NOT NULL {is_named} "
+                f"AND {among(column, wanted, keyed=name in _KEYED)}"
+            ).fetchall()
+            found[name] = [(visitor, user, tokens_in(names)) for visitor, user, names in rows]
         return found
 
 
-def closure(
-    links: Links, users: Iterable[str], visitors: Iterable[str]
-) -> tuple[set[str], set[str], set[str]]:
-    """Follow logins both ways until nothing is new.
+def tokens_in(identifiers: str | None) -> list[str]:
+    """Pseudonyms of further identifiers that a row carries."""
+    parts = (part.partition(":")[2] for part in (identifiers or "").split(","))
+    return [token for token in parts if surrogate(token) is not None]
 
-    A user leads to every visitor it was seen on. A visitor leads to its user only if it has one:
-    from a shared visitor nobody knows whom the request is about. A visitor that was taken from its
-    user by a decision counts as shared with somebody unknown.
+
+def closure(
+    links: Links, users: Iterable[str], carriers: Iterable[str]
+) -> tuple[set[str], set[str], set[str]]:
+    """Follow what was seen together both ways until nothing is new.
+
+    A user leads to everything that carries them: every visitor and further identifier seen with
+    them. Such a carrier leads to its user only if it has one: from a shared visitor nobody knows
+    whom the request is about. A carrier that was taken from its user by a decision counts as
+    shared with somebody unknown. Carriers that nobody shares lead to each other too, unless that
+    would make one person of two users: then logins alone are followed, as in the identity graph.
 
     Returns:
-        Users, visitors that are theirs alone, visitors shared with others.
+        Users, carriers that are theirs alone, carriers shared with others.
     """
-    own, seen = set(users), set(visitors)
-    given = set(seen)
+    given = set(users), set(carriers)
+    across = _followed(links, *given, across=True)
+    if not any(_of(found, "other") for found in across):
+        return across
+    by_login = _followed(links, *given, across=False)
+    joined = across[0] - by_login[0]
+    return by_login if joined and (by_login[0] or len(joined) > 1) else across
+
+
+def _followed(
+    links: Links, users: set[str], carriers: set[str], *, across: bool
+) -> tuple[set[str], set[str], set[str]]:
+    own, seen = set(users), set(carriers)
     while True:
         before = len(own), len(seen)
-        seen |= {v for pairs in links.of("user_id", own).values() for v, _ in pairs}
-        signed_in, denied = _users_of(links, seen), links.denied(seen)
+        seen |= links.of_users(own)
+        signed_in, denied = links.users_of(seen), links.denied(seen)
+        closed = links.closed(_of(seen, "other"))
+        unsure = denied | closed
         own |= {
             next(iter(found))
-            for visitor, found in signed_in.items()
-            if len(found) == 1 and visitor not in denied
+            for carrier, found in signed_in.items()
+            if len(found) == 1 and carrier not in unsure
         }
+        if across:
+            free = {c for c in seen if signed_in.get(c, own) <= own and c not in unsure}
+            free -= links.closed(_of(free, "visitor"))
+            pairs = links.beside(free) - links.undone(free)
+            seen |= {carrier for pair in pairs for carrier in pair}
         if (len(own), len(seen)) == before:
-            taken = denied - given
-            shared = {v for v, found in signed_in.items() if found - own and v not in denied}
-            shared |= taken & set(signed_in)
+            taken = denied - carriers
+            shared = {c for c, found in signed_in.items() if found - own and c not in denied}
+            shared |= (taken & set(signed_in)) | closed
             return own, seen - shared, shared
-
-
-def _users_of(links: Links, visitors: Iterable[str]) -> dict[str, set[str]]:
-    """Users of each visitor: of sound events, and of raw ones only where there are no others."""
-    tables = links.of("visitor_id", visitors)
-    proven = list(chain.from_iterable(tables.get(name, ()) for name in _SOUND))
-    sound = {visitor for visitor, _ in proven}
-    claimed = [pair for pair in tables.get("raw_events", ()) if pair[0] not in sound]
-    found: dict[str, set[str]] = {}
-    for visitor, user in (*proven, *claimed):
-        found.setdefault(visitor, set()).add(user)
-    return found
 
 
 # -- Predicates ------------------------------------------------------------------------------------
 
 
-def among(column: str, tokens: Sequence[str], *, keyed: bool = False) -> str:
+def among(column: str, tokens: Iterable[str], *, keyed: bool = False) -> str:
     """SQL: whether a column holds one of some pseudonyms."""
+    tokens = sorted(set(tokens))
+    if column == "identifiers":
+        held = [f"strpos(identifiers, {quoted(token)}) > 0" for token in tokens]
+        return f"({' OR '.join(held)})" if held else "false"
     if keyed and column.endswith("_id"):
         return among(column.removesuffix("_id") + "_key", tokens)
     if column.endswith("_key"):
@@ -259,9 +388,12 @@ def own_rows(subject: Subject, table: str) -> str:
     columns = TABLES[table].person_columns
     if {"visitor_id", "user_id"} <= set(columns):
         keyed = table in _KEYED
-        users = among("user_id", subject.users, keyed=keyed)
-        visitors = among("visitor_id", subject.visitors, keyed=keyed)
-        return f"({users} OR ({visitors} AND user_id IS NULL))"
+        # Of a person without a user the map has another identifier in its place.
+        users = among("user_id", subject.users + subject.others, keyed=keyed)
+        own = among("visitor_id", subject.visitors, keyed=keyed)
+        if "identifiers" in columns and subject.others:
+            own = f"({own} OR coalesce({among('identifiers', subject.others)}, false))"
+        return f"({users} OR ({own} AND user_id IS NULL))"
     if "identifier_id" in columns:
         return _linked(columns, subject.tokens)
     return _persons(columns, subject.tokens)

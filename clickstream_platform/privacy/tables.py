@@ -10,9 +10,8 @@ from typing import Any
 
 import polars as pl
 from deltalake.exceptions import CommitFailedError
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, connect, polars_schema, view
+from clickstream_platform.lake import Engine, Lake, connect, polars_schema, view
 from clickstream_platform.lake.history import scrub_history
 from clickstream_platform.privacy.identifiers import surrogate
 from clickstream_platform.privacy.landed import sha256_of
@@ -55,7 +54,7 @@ class ErasedTable:
 
 def needles_of(subject: Subject) -> Needles:
     """What to look for of a person in text."""
-    identifiers = [raw for _, raw in subject.identifiers]
+    identifiers = [value for _, value in subject.values]
     return Needles(identifiers, [*subject.tokens, *tokens_of(subject)])
 
 
@@ -323,7 +322,7 @@ def reload_batches(settings: Settings, batch_ids: Sequence[str]) -> None:
 
 
 def _counts(
-    lake: Lake, backend: Backend, table: str, fate: str, listed: str
+    lake: Lake, backend: Engine, table: str, fate: str, listed: str
 ) -> Mapping[tuple[str, str], int]:
     if not lake.exists(table):
         return {}

@@ -15,8 +15,8 @@ SHIPPED = Path(__file__).parent / "definitions"
 """Folder of the segments that come with the platform."""
 
 PERSONAL = frozenset(
-    {"ip_address", "person_id", "person_key", "user_id", "user_key", "visitor_id", "visitor_key"}
-)
+    f"{whose}_{form}" for whose in ("person", "user", "visitor") for form in ("id", "key")
+) | {"identifiers", "ip_address"}
 """Columns that no rule may name: a segment is what people do, never a list of people."""
 
 HEAD = ("name", "description", "owner", "purpose", "expires")

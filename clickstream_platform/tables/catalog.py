@@ -72,7 +72,7 @@ TABLES: dict[str, StoredTable] = {
             name="raw_events",
             contract=RawEvents,
             partition_by=("arrival_date",),
-            person_columns=("visitor_id", "user_id"),
+            person_columns=("visitor_id", "user_id", "identifiers"),
             held_for=AS_ARRIVED,
         ),
         StoredTable(
@@ -80,21 +80,21 @@ TABLES: dict[str, StoredTable] = {
             contract=Events,
             partition_by=("event_date", "bucket"),
             sort_by=("visitor_key", "occurred_us"),
-            person_columns=("visitor_id", "user_id"),
+            person_columns=("visitor_id", "user_id", "identifiers"),
             held_for=AS_ARRIVED,
         ),
         StoredTable(
             name="quarantined_events",
             contract=QuarantinedEvents,
             partition_by=("arrival_date",),
-            person_columns=("visitor_id", "user_id"),
+            person_columns=("visitor_id", "user_id", "identifiers"),
             held_for=AS_ARRIVED,
         ),
         StoredTable(
             name="duplicate_events",
             contract=DuplicateEvents,
             partition_by=("arrival_date",),
-            person_columns=("visitor_id", "user_id"),
+            person_columns=("visitor_id", "user_id", "identifiers"),
             held_for=AS_ARRIVED,
         ),
         StoredTable(
@@ -188,7 +188,7 @@ TABLES: dict[str, StoredTable] = {
         StoredTable(
             name="touchpoints",
             contract=Touchpoints,
-            partition_by=("touch_date",),
+            partition_by=("touch_date", "bucket"),
             sort_by=("person_key", "touched_us"),
             person_columns=("person_id",),
             processing="attribution",

@@ -8,6 +8,8 @@ import polars as pl
 Instant = Annotated[pl.Datetime, "us", "UTC"]
 Money = Annotated[pl.Decimal, 18, 4]
 
+IDENTIFIERS = "Further identifiers of the person, as type:pseudonym, by comma."
+
 
 class RawEvents(pa.DataFrameModel):
     """What arrived, one row per record, after minimisation; never edited afterwards.
@@ -23,6 +25,7 @@ class RawEvents(pa.DataFrameModel):
     arrival_date: pl.Date = pa.Field(description="UTC date of arrived_at; partition.")
     visitor_id: str = pa.Field(nullable=True, description="Pseudonym of the visitor.")
     user_id: str = pa.Field(nullable=True, description="Pseudonym of the user.")
+    identifiers: str = pa.Field(nullable=True, description=IDENTIFIERS)
     payload: str = pa.Field(description="The record as JSON, minimised and pseudonymised.")
     read_error: str = pa.Field(
         nullable=True, description="Why the record could not be read; null if it could."
@@ -72,6 +75,7 @@ class Events(pa.DataFrameModel):
     visitor_key: int = pa.Field(nullable=True, description="Surrogate of visitor_id.")
     user_id: str = pa.Field(nullable=True, description="Pseudonym of the signed-in user.")
     user_key: int = pa.Field(nullable=True, description="Surrogate of user_id.")
+    identifiers: str = pa.Field(nullable=True, description=IDENTIFIERS)
     bucket: pl.Int32 = pa.Field(
         ge=0, description="Bucket of the visitor (else user) surrogate; partition."
     )
@@ -160,6 +164,7 @@ class QuarantinedEvents(pa.DataFrameModel):
     )
     visitor_id: str = pa.Field(nullable=True, description="Pseudonym of the visitor.")
     user_id: str = pa.Field(nullable=True, description="Pseudonym of the user.")
+    identifiers: str = pa.Field(nullable=True, description=IDENTIFIERS)
     event_name: str = pa.Field(nullable=True, description="Kind of event, where it was readable.")
     payload: str = pa.Field(description="The record as JSON, minimised and pseudonymised.")
     violations: Annotated[pl.List, VIOLATION] = pa.Field(description="Every rule that it breaks.")
@@ -187,6 +192,7 @@ class DuplicateEvents(pa.DataFrameModel):
     event_id: str = pa.Field(description="Identifier that it repeats.")
     visitor_id: str = pa.Field(nullable=True, description="Pseudonym of the visitor.")
     user_id: str = pa.Field(nullable=True, description="Pseudonym of the user.")
+    identifiers: str = pa.Field(nullable=True, description=IDENTIFIERS)
     is_conflict: bool = pa.Field(description="Says something else under the same identifier.")
 
     class Config:

@@ -19,7 +19,9 @@ class IdentityMap(pa.DataFrameModel):
 
     visitor_id: str = pa.Field(description="Pseudonym of the visitor.")
     visitor_key: int = pa.Field(description="Surrogate of visitor_id.")
-    user_id: str = pa.Field(description="Pseudonym of the user.")
+    user_id: str = pa.Field(
+        description="Pseudonym of the user; of a person without one, of its strongest identifier."
+    )
     user_key: int = pa.Field(description="Surrogate of user_id.")
     person_id: str = pa.Field(description="Person of the visitor's events without a user.")
     person_key: int = pa.Field(description="Surrogate of person_id.")

@@ -12,6 +12,9 @@ from typer.testing import CliRunner
 from clickstream_platform.cli.app import app, load_commands
 from clickstream_platform.cli.people import WhoError
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.identity import refresh_identity
+from clickstream_platform.lake import Lake
+from clickstream_platform.settings import load_settings
 
 load_commands()
 
@@ -124,3 +127,58 @@ def test_answered_request_is_answered_with_the_same_file(data: Path) -> None:
 def test_request_names_a_person_or_a_request(data: Path, words: list[str]) -> None:
     result = CliRunner().invoke(app, ["subject", "export", *words, "--data", str(data)])
     assert isinstance(result.exception, WhoError)
+
+
+ADAPTER = """
+description = "Tills"
+format = "ndjson"
+[fields]
+event_name = { value = "purchase" }
+occurred_at = "at"
+visitor_id = "till"
+[identifiers]
+email = "mail"
+"""
+
+
+@pytest.fixture
+def tills(tmp_path: Path) -> Path:
+    """A data folder whose own adapter, a TOML file, declares that receipts name addresses."""
+    folder = tmp_path / "tills"
+    (folder / "own" / "sources").mkdir(parents=True)
+    (folder / "own" / "sources" / "tills.toml").write_text(ADAPTER)
+    settings = "definitions = 'own'\nlateness_horizon_days = 100_000\n"
+    (folder / "clickstream.toml").write_text(f"{settings}[privacy]\nmax_erased_share = 1\n")
+    file = tmp_path / "receipts.ndjson"
+    line = '{{"at":"2026-03-01T12:00:0{n}Z","till":"till-{n}","mail":"{name}@example.org"}}\n'
+    people = ("Ann", "ann", "bob")
+    file.write_text("".join(line.format(n=n, name=name) for n, name in enumerate(people)))
+    clickstream("ingest", str(file), "--source", "tills", data=folder)
+    refresh_identity(Lake(folder / "lake"), load_settings(folder))
+    return folder
+
+
+def test_person_is_named_by_a_further_identifier(tills: Path) -> None:
+    shown = clickstream("identity", "show", "--identifier", "email=ANN@example.org", data=tills)
+    assert {row["identifier_type"] for row in shown} == {"visitor"}
+    assert len({row["identifier_id"] for row in shown}) == 2, "two tills, one person"
+    done = clickstream("subject", "erase", "--yes", "--identifier", "email=-", data=tills,
+                       typed="ann@example.org\n")  # fmt: skip
+    assert done["rows_left"] == 0
+    (left,) = clickstream("sql", "SELECT visitor_id, identifiers FROM events", data=tills)
+    assert left["identifiers"].startswith("email:pi_")
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        pytest.param("ann@example.org", "takes TYPE=VALUE.*: crm, device, email", id="bare"),
+        pytest.param("fax=1", "type is one of crm, .*got 'fax'", id="a type there is not"),
+    ],
+)
+def test_further_identifier_needs_a_known_type(tills: Path, given: str, complaint: str) -> None:
+    words = ["subject", "export", "--identifier", given, "--data", str(tills)]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, ClickstreamError)
+    assert re.search(complaint, str(result.exception))
+    assert "ann@" not in str(result.exception).replace("email=ann@example.org", "")

@@ -7,7 +7,7 @@ from clickstream_platform.collection.arrivals import Arrival, Batch
 from clickstream_platform.collection.protocols.compact import COMPACT, TEXTS
 
 NAMES = [*TEXTS, "created_at", "engaged_time_ms", "revenue", "consent", "properties"]
-VALUES = st.sampled_from(
+VALUES: st.SearchStrategy[object] = st.sampled_from(
     ["", "page_view", None, True, False, 0, 7, 7.0, 7.5, 2.0**63, {}, []]
 ) | st.dictionaries(st.sampled_from(["order_id", "revenue"]), st.just("7"), max_size=2)
 EVENTS = st.dictionaries(st.sampled_from([*NAMES, "is_synthetic"]), VALUES, max_size=4)

@@ -61,12 +61,38 @@ def test_folder_without_adapter_is_canonical_under_its_own_name() -> None:
         pytest.param(
             'time_zone = "Mars"\n' + SOUND, "'Mars' is not a time zone", id="unknown zone"
         ),
+        pytest.param(
+            SOUND + '[identifiers]\nemial = "mail"\n',
+            "mine.toml: identifiers.emial: is no type of identifier; known: crm, device, email, "
+            ".*add the type to identity/identifiers.toml",
+            id="unknown type",
+        ),
+        pytest.param(
+            SOUND + '[identifiers]\nuser = "u"\n', "`user_id` under .fields.", id="type of a field"
+        ),
+        pytest.param(
+            SOUND + '[identifiers]\ncrm = { sql = "1 +" }\n', "identifiers.crm: sql ", id="no rule"
+        ),
         pytest.param('name = "other"\n' + SOUND, "mine.toml: name: is 'other'", id="other name"),
     ],
 )
 def test_wrong_definition_names_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         load_adapters(define(tmp_path, text))
+
+
+def test_own_type_may_be_declared_and_shipped_sources_do_without_those_that_are_gone(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "identifiers.toml").write_text(
+        "[types]\nuser = { priority = 1, limit = 1 }\nvisitor = { priority = 9, limit = 100 }\n"
+        "loyalty = { priority = 2, limit = 5 }\nemail = { priority = 3, limit = 5 }\n"
+    )
+    adapters = load_adapters(define(tmp_path, SOUND + '[identifiers]\nloyalty = "card.no"\n'))
+    assert adapters["mine"].paths("identifier loyalty") == ("card.no",)
+    assert set(load_adapters()["segment"].identifiers) == {"device", "email", "phone"}
+    assert set(adapters["segment"].identifiers) == {"email"}
 
 
 def test_columns_of_an_expression_leave_out_what_a_lambda_binds() -> None:

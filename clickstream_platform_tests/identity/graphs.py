@@ -24,6 +24,16 @@ RULES = IdentifierRules(
 )
 """Small limits, so that small graphs break them."""
 
+RULES_TOML = """
+max_identifiers = 8
+max_links_per_hour = 5
+[types]
+user = { priority = 1, limit = 1 }
+email = { priority = 2, limit = 2 }
+visitor = { priority = 9, limit = 4 }
+"""
+"""The same as a file."""
+
 KINDS = {"v": "visitor", "e": "email", "u": "user"}
 """Type of an identifier by its first letter."""
 

@@ -52,7 +52,7 @@ PERSON_COLUMNS = {
     f"{whose}_{form}"
     for whose in ("visitor", "user", "person", "identifier", "other")
     for form in ("id", "key")
-}
+} | {"identifiers"}
 
 
 def erase(settings: Settings, *identifiers: tuple[str, str]) -> Certificate:

@@ -19,7 +19,7 @@ def test_page_names_every_column_its_allowed_values_and_how_erasure_finds_a_pers
     text = page(TABLES["quarantined_events"])
     assert "Why it waits: rules, or the horizon. One of `quarantined`," in text
     assert "| `violations` | list of struct(code, field, expected, got) |" in text
-    assert "erasure finds a person by `visitor_id`, `user_id`." in text
+    assert "erasure finds a person by `visitor_id`, `user_id`, `identifiers`." in text
 
 
 def test_page_of_a_table_that_is_gone_is_removed(tmp_path: Path) -> None:

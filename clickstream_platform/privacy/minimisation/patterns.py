@@ -208,6 +208,6 @@ NUMBERS = re.compile(
 HARMLESS = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:?\d\d)?)?"
     r"|-?\d{1,12}\.\d{1,12}|\d{1,4}(?:\.\d{1,4}){1,2}(?<!\d\d\d\d)"
-    r"|(?i:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})|p[vu]_[0-9a-f]{32}"
+    r"|(?i:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})|p[vui]_[0-9a-f]{32}"
 )
 """Times, decimals, versions, UUIDs and pseudonyms, which look like numbers at first."""
