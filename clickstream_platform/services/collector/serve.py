@@ -20,7 +20,6 @@ from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events import foreign_sources
-from clickstream_platform.services.collector.answers import JoinedHttp
 from clickstream_platform.services.collector.app import Collector
 from clickstream_platform.services.collector.log import EventLog
 from clickstream_platform.settings import Settings
@@ -115,7 +114,7 @@ def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None])
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=JoinedHttp,
+        http="httptools",
         lifespan="on",
         log_config=None,
         access_log=False,
