@@ -1,6 +1,5 @@
 """Channels, touchpoints, conversions, and the credit that each touchpoint earns."""
 
-from clickstream_platform.attribution.changed import changed_rows, net_changes
 from clickstream_platform.attribution.channels import (
     DIRECT,
     ChannelRules,
@@ -42,14 +41,12 @@ __all__ = [
     "Link",
     "TrafficSource",
     "attribution_credits",
-    "changed_rows",
     "channel_of",
     "channel_report",
     "conversions",
     "eligible_paths",
     "load_channel_rules",
     "load_conversion_rules",
-    "net_changes",
     "refresh_conversions",
     "refresh_credits",
     "refresh_touchpoints",

@@ -5,9 +5,7 @@ from datetime import date, timedelta
 
 import ibis.expr.types as ir
 from ibis import _
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.attribution.changed import distinct_dates
 from clickstream_platform.attribution.conversions import (
     COLUMNS,
     ConversionRule,
@@ -16,7 +14,7 @@ from clickstream_platform.attribution.conversions import (
 )
 from clickstream_platform.collection.consent_log import Silence
 from clickstream_platform.identity import with_person
-from clickstream_platform.lake import Lake, view
+from clickstream_platform.lake import Engine, Lake, distinct_dates, view
 
 ORDER = ("person_key", "order_id")
 
@@ -29,7 +27,7 @@ class Finder:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: Engine,
         lake: Lake,
         rules: Mapping[str, ConversionRule],
         silence: Mapping[str, Silence],
@@ -38,6 +36,7 @@ class Finder:
     ) -> None:
         self.backend, self.lake, self.rules, self.silence = backend, lake, rules, silence
         self.longest_session = longest_session
+        self._known: tuple[Sequence[date] | None, ir.Table] | None = None
 
     def with_shared_orders(self, dates: Iterable[date]) -> list[date]:
         """Add the dates on which an order that changes on these dates may change as well."""
@@ -47,8 +46,7 @@ class Finder:
         stored = view(self.backend, self.lake, "conversions").filter(_.order_id.notnull())
         inside = _.conversion_date.isin(days)
         before, elsewhere = stored.filter(inside), stored.filter(~inside)
-        found = once_per_order(self._candidates(days)).filter(_.order_id.notnull()).select(COLUMNS)
-        now = self.backend.create_table("found_orders", found, temp=True, overwrite=True)
+        now = self._found(days).filter(_.order_id.notnull())
         more = distinct_dates(elsewhere.semi_join(now, ORDER), "conversion_date")
         # Where the event that counted went away, another takes its place. If that is on another
         # date it is stored nowhere, and only the events tell.
@@ -75,13 +73,20 @@ class Finder:
         Args:
             dates: Dates as `with_shared_orders` completes them, or None for all.
         """
-        found = once_per_order(self._candidates(dates)).select(COLUMNS)
+        found = self._found(dates)
         if dates:
             others = view(self.backend, self.lake, "conversions").filter(
                 _.order_id.notnull(), ~_.conversion_date.isin([*dates])
             )
             found = found.anti_join(others, ORDER)
-        return self.backend.create_table("settled", found, temp=True, overwrite=True)
+        return found
+
+    def _found(self, dates: Sequence[date] | None) -> ir.Table:
+        """Conversions of some dates, whatever is stored on others; found once."""
+        if self._known is None or self._known[0] != dates:
+            rows = once_per_order(self._candidates(dates)).select(COLUMNS)
+            self._known = dates, self.backend.make_table("found_conversions", rows)
+        return self._known[1]
 
     def _candidates(self, dates: Sequence[date] | None) -> ir.Table:
         days = {"events": dates, "session_events": dates, "sessions": self._session_dates(dates)}

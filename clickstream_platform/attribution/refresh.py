@@ -8,22 +8,35 @@ from hashlib import sha256
 
 import ibis.expr.types as ir
 import pyarrow as pa
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.attribution.changed import net_changes
 from clickstream_platform.attribution.conversions import load_conversion_rules
 from clickstream_platform.attribution.credits import attribution_credits
 from clickstream_platform.attribution.orders import OUTSIDE, Finder
 from clickstream_platform.attribution.touched import (
-    dates_of_choosers,
+    MADE_OF,
     preceding,
     touched_by_events,
+    touched_by_sessions,
     touched_by_touchpoints,
 )
 from clickstream_platform.attribution.touchpoints import touchpoints
 from clickstream_platform.collection.consent import load_policy
 from clickstream_platform.collection.consent_log import silence_of
-from clickstream_platform.lake import Changes, Lake, Refreshed, arrow_schema, connect, stream, view
+from clickstream_platform.lake import (
+    Changes,
+    Engine,
+    Lake,
+    Parts,
+    Refreshed,
+    arrow_schema,
+    connect,
+    net_changes,
+    part_of,
+    rows_of,
+    scan_files,
+    stream,
+    view,
+)
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
 
@@ -53,8 +66,8 @@ def refresh_touchpoints(
 ) -> Refreshed:
     """Bring `touchpoints` up to date with `sessions` and `person_consents`.
 
-    Recomputed are the dates of sessions that changed, and of all sessions of people who now allow
-    something else.
+    Recomputed are the partitions of sessions that changed, and of all sessions of people who now
+    allow something else.
 
     Args:
         lake: The lake.
@@ -74,19 +87,28 @@ def refresh_touchpoints(
     if step is None:
         return _nothing_to_do(lake, "touchpoints")
     with _opened(settings) as backend:
-        if full:
-            dates = None
-        elif step.changes:
-            chose = dates_of_choosers(backend, lake, step.changes["person_consents"], "sessions")
-            dates = sorted(chose.union(step.changes["sessions"].dates))
-        rows = _rows_by_date(lake, "sessions", dates)
-        parts = [lake.files("sessions", dates=part) for part in _parts(rows, SESSIONS_AT_ONCE)]
+        touched: Parts | None = None
+        if step.changes and not full:
+            touched = touched_by_sessions(backend, lake, step.changes)
+            dates = sorted({day for day, _ in touched})
+        elif dates is not None:
+            files = [file for name in MADE_OF for file in lake.files(name, dates=dates)]
+            touched = {part_of(file) for file in files}
+        files = lake.files("sessions", dates=dates)
+        if touched is not None:
+            files = [file for file in files if part_of(file) in touched]
+        rows = _rows_by_date("sessions", files)
         held = view(backend, lake, "person_consents")
-        turned = (
-            touchpoints(view(backend, lake, "sessions", files=files), held, silence)
-            for files in parts
-        )
-        return _write(lake, step, dates, turned, rows_read=sum(rows.values()))
+        turned = [
+            touchpoints(
+                view(backend, lake, "sessions", files=part, name=f"sessions_{number}"),
+                held,
+                silence,
+            )
+            for number, days in enumerate(_days(rows, SESSIONS_AT_ONCE))
+            if (part := [file for file in files if part_of(file)[0] in days])
+        ]
+        return _write(lake, step, touched, turned, rows_read=sum(rows.values()))
 
 
 def refresh_conversions(
@@ -129,8 +151,8 @@ def refresh_conversions(
         if dates is not None:
             dates = finder.with_shared_orders(dates)
         found = finder.settled(dates)
-        read = sum(_rows_by_date(lake, "events", dates).values())
-        return _write(lake, step, dates, iter([found]), rows_read=read)
+        read = sum(_rows_by_date("events", lake.files("events", dates=dates)).values())
+        return _write(lake, step, _whole(dates), [found], rows_read=read)
 
 
 def refresh_credits(
@@ -138,8 +160,8 @@ def refresh_credits(
 ) -> Refreshed:
     """Bring `attribution_credits` up to date with `touchpoints` and `conversions`.
 
-    Recomputed are the dates of conversions that changed, and of those that a touchpoint that
-    changed precedes within the lookback window.
+    Recomputed are conversions that changed, those that a touchpoint that changed precedes within
+    the lookback window, and others of the same persons on the same dates. The dates are rewritten.
 
     Args:
         lake: The lake.
@@ -162,27 +184,40 @@ def refresh_credits(
     lookback = timedelta(days=policy.lookback_days)
     half_life = timedelta(days=policy.half_life_days)
     with _opened(settings) as backend:
+        persons = None
         if full:
             dates = None
         elif step.changes:
-            dates = touched_by_touchpoints(backend, lake, step.changes, lookback=lookback)
-        rows = _rows_by_date(lake, "conversions", dates)
-        parts = [
-            {
-                "touchpoints": lake.files("touchpoints", dates=preceding(part, lookback)),
-                "conversions": lake.files("conversions", dates=part),
-            }
-            for part in _parts(rows, CONVERSIONS_AT_ONCE)
-        ]
-        split = (
-            attribution_credits(
-                *(view(backend, lake, name, files=files) for name, files in part.items()),
-                lookback=lookback,
-                half_life=half_life,
+            changes = step.changes
+            dates, persons = touched_by_touchpoints(backend, lake, changes, lookback=lookback)
+        rows = _rows_by_date("conversions", lake.files("conversions", dates=dates))
+        if persons is not None:
+            lake.require_sound(step.table, lake.files(step.table, dates=dates))
+
+        def split(number: int, days: list[date]) -> ir.Table:
+            read = {"touchpoints": preceding(days, lookback), "conversions": days, step.table: days}
+            touched, converted, stored = (
+                view(
+                    backend,
+                    lake,
+                    name,
+                    files=lake.files(name, dates=dates),
+                    name=f"{name}_{number}",
+                )
+                for name, dates in read.items()
             )
-            for part in parts
-        )
-        return _write(lake, step, dates, split, rows_read=sum(rows.values()))
+            if persons is not None:
+                touched, converted = (  # a join would be taken for part of the one that follows
+                    rows.filter(rows.person_key.isin(persons.person_key))
+                    for rows in (touched, converted)
+                )
+            made = attribution_credits(touched, converted, lookback=lookback, half_life=half_life)
+            if persons is None:
+                return made
+            return stored.anti_join(persons, "person_key").union(made.select(stored.columns))
+
+        credited = [split(*part) for part in enumerate(_days(rows, CONVERSIONS_AT_ONCE))]
+        return _write(lake, step, _whole(dates), credited, rows_read=sum(rows.values()))
 
 
 # -- What is to be done ------------------------------------------------------------------------
@@ -226,7 +261,7 @@ def _fingerprint(definition: object) -> int:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Backend]:
+def _opened(settings: Settings) -> Iterator[Engine]:
     spill = settings.state / "spill"
     spill.mkdir(parents=True, exist_ok=True)
     backend = connect(settings.lake, spill=spill)
@@ -236,12 +271,17 @@ def _opened(settings: Settings) -> Iterator[Backend]:
         backend.disconnect()
 
 
-def _rows_by_date(lake: Lake, table: str, dates: Sequence[date] | None) -> dict[date, int]:
+def _rows_by_date(table: str, files: Sequence[str]) -> dict[date, int]:
     column = str(TABLES[table].date_column)
-    return dict(lake.scan(table, dates=dates).group_by(column).len().collect().iter_rows())
+    return dict(scan_files(table, files).group_by(column).len().collect().iter_rows())
 
 
-def _parts(rows: Mapping[date, int], at_once: int) -> Iterator[list[date]]:
+def _whole(dates: Sequence[date] | None) -> Parts | None:
+    """Partitions of a table that has no buckets."""
+    return None if dates is None else {(day, 0) for day in dates}
+
+
+def _days(rows: Mapping[date, int], at_once: int) -> Iterator[list[date]]:
     """Group dates in order so that a group holds so many rows, or one date that holds more."""
     part: list[date] = []
     held = 0
@@ -256,12 +296,9 @@ def _parts(rows: Mapping[date, int], at_once: int) -> Iterator[list[date]]:
 
 
 class _Counted:
-    """Batches of several expressions, one after the other, counted as they pass.
+    """Batches of several expressions, one after the other, counted as they pass."""
 
-    What makes an expression must not open the lake: it runs while the lake writes.
-    """
-
-    def __init__(self, table: str, expressions: Iterator[ir.Table]) -> None:
+    def __init__(self, table: str, expressions: Sequence[ir.Table]) -> None:
         self.table, self.expressions, self.rows = table, expressions, 0
 
     def reader(self) -> pa.RecordBatchReader:
@@ -283,29 +320,25 @@ class _Counted:
 
 
 def _write(
-    lake: Lake,
-    step: Step,
-    dates: Sequence[date] | None,
-    expressions: Iterator[ir.Table],
-    *,
-    rows_read: int,
+    lake: Lake, step: Step, parts: Parts | None, expressions: Sequence[ir.Table], *, rows_read: int
 ) -> Refreshed:
+    """Replace partitions, all of them where they are None, by the rows of expressions."""
     counted = _Counted(step.table, expressions)
-    if dates is None:
-        version = lake.overwrite(step.table, counted.reader(), consumed=step.consumed)
-    elif dates or step.consumed:
-        version = lake.overwrite_dates(
-            step.table, counted.reader(), dates=dates, consumed=step.consumed
+    if parts:
+        version = lake.overwrite(
+            step.table, counted.reader(), where=rows_of(step.table, parts), consumed=step.consumed
         )
+    elif parts is None:
+        version = lake.overwrite(step.table, counted.reader(), consumed=step.consumed)
     else:
-        version = lake.version(step.table)
+        version = lake.note(step.table, step.consumed)
     return Refreshed(
         table=step.table,
         version=version,
         rows_written=counted.rows,
         rows_read=rows_read,
-        dates=tuple(sorted(set(dates or ()))),
-        is_full=dates is None,
+        dates=tuple(sorted({day for day, _ in parts or ()})),
+        is_full=parts is None,
     )
 
 

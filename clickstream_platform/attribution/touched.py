@@ -3,22 +3,47 @@
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
+import ibis
+import ibis.expr.types as ir
 from ibis import _
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.attribution.changed import changed_rows, distinct_dates
 from clickstream_platform.attribution.conversions import COLUMNS, ConversionRule
 from clickstream_platform.attribution.credits import MICROSECOND
 from clickstream_platform.attribution.orders import OUTSIDE
-from clickstream_platform.attribution.touchpoints import USES
-from clickstream_platform.lake import Changes, Lake, view
+from clickstream_platform.attribution.touchpoints import READ, USES
+from clickstream_platform.lake import (
+    Changes,
+    Engine,
+    Lake,
+    Parts,
+    changed_rows,
+    distinct_dates,
+    part_of,
+    view,
+)
 from clickstream_platform.tables.catalog import TABLES
 
 DAY = timedelta(days=1)
 
+MADE_OF = ("sessions", "touchpoints")
+"""Tables with the same partitions: what the one holds becomes the other."""
+
+
+def touched_by_sessions(backend: Engine, lake: Lake, changes: Mapping[str, Changes]) -> Parts:
+    """Partitions of sessions that changed, or of people who now allow something else."""
+    rows = changed_rows(backend, lake, "sessions", changes["sessions"], READ)
+    chose = _choosers(backend, lake, changes["person_consents"])
+    if rows is None or chose is None:
+        dates = None if chose is None else changes["sessions"].dates
+        files = [file for name in MADE_OF for file in lake.files(name, dates=dates)]
+        return {part_of(file) for file in files}
+    theirs = view(backend, lake, "sessions").semi_join(chose, "person_key")
+    parts = [each.select("session_date", "bucket") for each in (rows, theirs)]
+    return set(ibis.union(*parts, distinct=True).to_polars().iter_rows())
+
 
 def touched_by_events(
-    backend: Backend,
+    backend: Engine,
     lake: Lake,
     changes: Mapping[str, Changes],
     rules: Mapping[str, ConversionRule],
@@ -58,7 +83,7 @@ def touched_by_events(
 
 
 def dates_of_choosers(
-    backend: Backend,
+    backend: Engine,
     lake: Lake,
     changes: Changes,
     table: str,
@@ -66,7 +91,7 @@ def dates_of_choosers(
     event_names: Sequence[str] | None = None,
 ) -> set[date]:
     """Dates on which a table holds rows of people who now allow something else."""
-    chose = changed_rows(backend, lake, "person_consents", changes, ("person_key", *USES.values()))
+    chose = _choosers(backend, lake, changes)
     if chose is None:
         return set(lake.dates(table))
     rows = view(backend, lake, table)
@@ -75,10 +100,19 @@ def dates_of_choosers(
     return distinct_dates(rows.semi_join(chose, "person_key"), str(TABLES[table].date_column))
 
 
+def _choosers(backend: Engine, lake: Lake, changes: Changes) -> ir.Table | None:
+    columns = ("person_key", *USES.values())
+    return changed_rows(backend, lake, "person_consents", changes, columns)
+
+
 def touched_by_touchpoints(
-    backend: Backend, lake: Lake, changes: Mapping[str, Changes], *, lookback: timedelta
-) -> list[date]:
-    """Dates of conversions that changed, or that a touchpoint that changed precedes."""
+    backend: Engine, lake: Lake, changes: Mapping[str, Changes], *, lookback: timedelta
+) -> tuple[list[date], ir.Table | None]:
+    """Dates of conversions that changed, or that a touchpoint that changed precedes.
+
+    Returns:
+        The dates, and whose conversions they are; None where that is not known.
+    """
     converted = changed_rows(backend, lake, "conversions", changes["conversions"], COLUMNS)
     if converted is None:
         dates = set(changes["conversions"].dates)
@@ -87,7 +121,7 @@ def touched_by_touchpoints(
     touch = ("touchpoint_id", "person_key", "touched_us", "channel", "campaign_name", "is_direct")
     touched = changed_rows(backend, lake, "touchpoints", changes["touchpoints"], touch)
     if touched is None:
-        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback))
+        return sorted(dates | _followed(set(changes["touchpoints"].dates), lookback)), None
     stored = view(backend, lake, "conversions")
     near = touched.select(touched_key="person_key", touched_us="touched_us")
     led_to = stored.semi_join(
@@ -98,7 +132,11 @@ def touched_by_touchpoints(
             near.touched_us >= stored.converted_us - lookback // MICROSECOND,
         ],
     )
-    return sorted(dates | distinct_dates(led_to, "conversion_date"))
+    dates |= distinct_dates(led_to, "conversion_date")
+    if converted is None:
+        return sorted(dates), None
+    persons = converted.select("person_key").union(led_to.select("person_key"), distinct=True)
+    return sorted(dates), backend.make_table("touched", persons)
 
 
 def _followed(dates: set[date], reach: timedelta) -> set[date]:

@@ -13,6 +13,10 @@ EPOCH = ibis.timestamp("1970-01-01 00:00:00", timezone="UTC")
 """Engines round the seconds of an instant each in their own way; microseconds are whole."""
 
 
+READ = ("person_id", "person_key", "session_id", "started_at", "session_date", "bucket", "channel",
+        "campaign_source", "campaign_medium", "campaign_name", "is_bot", "country")  # fmt: skip
+"""Columns of sessions that touchpoints are made from."""
+
 USES = {"may_measure": "consent_analytics", "may_attribute": "consent_attribution"}
 """What attribution does with rows of people, each with the consent that it asks."""
 
@@ -38,6 +42,7 @@ def touchpoints(
         touched_at=_.started_at,
         touched_us=_.started_at.delta(EPOCH, unit="microsecond"),
         touch_date=_.session_date,
+        bucket=_.bucket,
         channel=_.channel,
         campaign_source=_.campaign_source,
         campaign_medium=_.campaign_medium,

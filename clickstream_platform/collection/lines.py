@@ -7,29 +7,29 @@ has torn is told from a whole one by reading it, and the file is read as NDJSON 
 import re
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from clickstream_platform.collection.arrivals import Record
 from clickstream_platform.privacy import scrub_records
 
-IDENTIFIERS = {"visitor_id": b'"visitor_id":%b,', "user_id": b'"user_id":%b,'}
-"""Members that keep what the client sent: ingestion turns them into pseudonyms of the vault."""
+IDENTIFIERS = ("visitor_id", "user_id")
+"""Fields that keep what the client sent: ingestion turns them into pseudonyms of the vault."""
 
 FRAME = b'{"_crc":"%08x",%b'
 """How a line begins: the checksum of everything that follows the comma."""
 
+FRAME_BYTES = len(FRAME % (0, b""))
+
 _LINE = FRAME + b"\n"
 _BACKSLASH = ord("\\")
 
-_FRAME_BYTES = len(FRAME % (0, b""))
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """A record on its way to the log."""
 
     identities: Record
@@ -47,11 +47,6 @@ class Prepared(NamedTuple):
             return False
         return _NUL.search(self.identifiers + self.rest) is not None
 
-    @property
-    def size(self) -> int:
-        """Bytes it takes as a line."""
-        return _FRAME_BYTES + len(self.identifiers) + len(self.rest)
-
 
 def prepared(record: Record) -> Prepared:
     """Encode a record, its identifiers apart; it loses them.
@@ -60,30 +55,31 @@ def prepared(record: Record) -> Prepared:
         RecursionError: It is nested too deeply to be encoded; it keeps them.
     """
     identities: Record = {}
-    identifiers = b""
     event_id = record.get("event_id")
     if isinstance(event_id, str) and _is_uuid(event_id):
         # It is no secret, but its digits often look like a telephone number's.
-        identities["event_id"] = record.pop("event_id")
-        identifiers = b'"event_id":"%b",' % event_id.encode()
-    for name, member in IDENTIFIERS.items():
+        identities["event_id"] = event_id
+        del record["event_id"]
+    for name in IDENTIFIERS:
         if (value := record.pop(name, None)) is not None:
             identities[name] = value
-            identifiers += member % _encode(value)
     try:
+        identifiers = _encode(identities)[1:-1] + b"," if identities else b""
         return Prepared(identities, identifiers, _encode(record))
     except RecursionError:
         record |= identities
         raise
 
 
-def minimised_lines(records: Sequence[Prepared]) -> list[bytes]:
+def minimised_lines(records: Sequence[Prepared]) -> bytes:
     """Mask what is personal in records, and frame them as lines."""
     scrubbed = scrub_records([record.rest for record in records])
-    return [
-        framed(identifiers + rest[1:])
-        for (_, identifiers, _), rest in zip(records, scrubbed, strict=True)
-    ]
+    return b"".join(
+        [
+            framed(record.identifiers + rest[1:])
+            for record, rest in zip(records, scrubbed, strict=True)
+        ]
+    )
 
 
 def framed(members: bytes) -> bytes:
@@ -93,5 +89,5 @@ def framed(members: bytes) -> bytes:
 
 def is_whole(line: bytes) -> bool:
     """Whether a line, without its end, is as it was written."""
-    members = line[_FRAME_BYTES:]
-    return line[:_FRAME_BYTES] == FRAME % (zlib.crc32(members), b"")
+    members = line[FRAME_BYTES:]
+    return line[:FRAME_BYTES] == FRAME % (zlib.crc32(members), b"")

@@ -9,7 +9,7 @@ import msgspec
 
 from clickstream_platform.collection.arrivals import Arrival, Batch, Record
 from clickstream_platform.collection.limits import MAX_DEPTH, MAX_EVENT_BYTES, MAX_KEYS, excess
-from clickstream_platform.collection.lines import Prepared, prepared
+from clickstream_platform.collection.lines import FRAME_BYTES, Prepared, prepared
 from clickstream_platform.collection.refusals import Rejection
 from clickstream_platform.collection.write_keys import WriteKey
 
@@ -21,8 +21,8 @@ GLOBAL_PRIVACY_CONTROL = "sec-gpc"
 
 TIMES = ("occurred_at", "created_at", "sent_at")
 _NESTED = ("properties", "entities", "consent")
-_EVERYBODY: frozenset[object] = frozenset()
-"""Names of events that servers may not send: none."""
+_NONE: AbstractSet[str] = frozenset()
+"""Names of events that servers may not send."""
 _BULKY = {"event_too_large", "event_too_deep", "event_has_too_many_keys"}
 
 
@@ -48,10 +48,10 @@ def admitted(
     """
     taken: list[Prepared] = []
     kept: list[Record] = []
-    is_forbidden = server_only.__contains__ if key.kind == "browser" else _EVERYBODY.__contains__
+    forbidden = server_only if key.kind == "browser" else _NONE
     controls_privacy = arrival.headers.get(GLOBAL_PRIVACY_CONTROL) == "1"
     for index, record in enumerate(batch.records):
-        if is_forbidden(record.get("event_name")):
+        if forbidden and record.get("event_name") in forbidden:
             batch.reject(index, "event_is_server_only", record)
             continue
         try:
@@ -78,7 +78,7 @@ def _fault(line: Prepared, record: Record) -> str | None:
     is_small = len(rest) <= 5 * MAX_KEYS and rest.count(b"{") + rest.count(b"[") <= MAX_DEPTH
     if not is_small and (reason := excess(record)) is not None:
         return reason
-    if line.size > MAX_EVENT_BYTES:
+    if len(rest) + len(line.identifiers) > MAX_EVENT_BYTES - FRAME_BYTES:
         return "event_too_large"
     return "event_invalid" if line.holds_nul else None
 

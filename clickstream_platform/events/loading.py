@@ -30,7 +30,7 @@ from clickstream_platform.events.canonical import (
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
+from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema, read_files
 from clickstream_platform.settings import Settings
 
 CHUNK_ROWS = 400_000
@@ -267,7 +267,8 @@ class Loader:
         chosen = f"batch_id IN ({', '.join(map(quoted, chunk.batch_ids))})"
         if chunk.ordinals:
             chosen += f" AND ordinal BETWEEN {chunk.ordinals[0]} AND {chunk.ordinals[1]}"
-        raw = f"(SELECT * FROM read_parquet([{', '.join(map(quoted, files))}]) WHERE {chosen})"
+        rows = read_files(self.lake, "raw_events", files)
+        raw = f"(SELECT * FROM ({rows}) WHERE {chosen})"
         self.load_relation(raw, adapter, outcome)
 
     def load_relation(

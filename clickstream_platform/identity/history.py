@@ -42,7 +42,7 @@ def identity_as_of(
     decisions = standing(decisions_of(lake), recorded_at=recorded_at)
     backend = connect(settings.lake)
     try:
-        backend.create_table("asked", links.collect().to_arrow(), temp=True)
+        backend.make_table("asked", links.collect())
         found = resolve(backend, "asked", decisions, identifier_rules(settings.definitions))
         schema = polars_schema("identity_map")
         rows: pl.DataFrame = found.identity_map.select(list(schema)).to_polars()

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import ibis
 import ibis.expr.types as ir
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.identity.decisions import decisions_of, ensure_decisions, standing
 from clickstream_platform.identity.graph import LINK, PAIR, merge_typed, typed_links
@@ -23,6 +22,7 @@ from clickstream_platform.identity.resolve import LINK_TYPES, Around, Resolved, 
 from clickstream_platform.identity.rules import IdentifierRules, identifier_rules
 from clickstream_platform.lake import (
     Changes,
+    Engine,
     Lake,
     Refreshed,
     connect,
@@ -137,7 +137,7 @@ class _Run:
     """One refresh. Its own queries are SQL: they are about stored tables, not about people."""
 
     def __init__(
-        self, backend: Backend, lake: Lake, rules: IdentifierRules, versions: dict[str, int]
+        self, backend: Engine, lake: Lake, rules: IdentifierRules, versions: dict[str, int]
     ) -> None:
         self.backend, self.lake, self.rules, self.versions = backend, lake, rules, versions
         self.rules_json = rules.model_dump_json()
@@ -346,9 +346,7 @@ class _Run:
         whole = new.filter(pl.col(key).is_in(changed.implode()))
         if table == "identity_merges" and stale:
             # Rows go by identifier: those of its links that are not concerned stay as they are.
-            self.backend.create_table(
-                "changed", changed.to_frame().to_arrow(), temp=True, overwrite=True
-            )
+            self.backend.make_table("changed", changed.to_frame())
             others = self._read(
                 f"SELECT {listed} FROM identity_merges SEMI JOIN changed USING ({key}) "  # noqa: S608 - names of our own
                 f"ANTI JOIN concerned USING {_PAIR}"
@@ -372,11 +370,9 @@ class _Run:
         self.lake.require_sound(table)
         stale = pl.DataFrame({key: difference.stale})
         stored = view(self.backend, self.lake, table)
-        gone = self.backend.create_table("stale", stale.to_arrow(), temp=True, overwrite=True)
-        new = self.backend.create_table("new_rows", rows.to_arrow(), temp=True, overwrite=True)
-        whole = self.backend.create_table(
-            "whole", stored.anti_join(gone, key).union(new), temp=True, overwrite=True
-        )
+        gone = self.backend.make_table("stale", stale)
+        new = self.backend.make_table("new_rows", rows)
+        whole = self.backend.make_table("whole", stored.anti_join(gone, key).union(new))
         ordered = whole.order_by(*ORDER[table])
         self.lake.overwrite(table, stream(ordered, table), consumed=self.versions)
 

@@ -7,12 +7,12 @@ import ibis
 import ibis.expr.types as ir
 import polars as pl
 from ibis import _
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.identity import graph
 from clickstream_platform.identity.components import component_labels
 from clickstream_platform.identity.decisions import denied_links
 from clickstream_platform.identity.rules import IdentifierRules
+from clickstream_platform.lake import Engine
 
 INSTANT = "timestamp('UTC')"
 
@@ -63,7 +63,7 @@ class Resolved(NamedTuple):
 
 
 def resolve(
-    backend: Backend,
+    backend: Engine,
     links: str,
     decisions: pl.DataFrame,
     rules: IdentifierRules,
@@ -87,7 +87,7 @@ def resolve(
             backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE resolve_{name} AS {queries[name]}")
 
     def keep(name: str, rows: pl.DataFrame) -> None:
-        backend.create_table(f"resolve_{name}", rows.to_arrow(), temp=True, overwrite=True)
+        backend.make_table(f"resolve_{name}", rows)
 
     pairs = pl.DataFrame(schema=dict.fromkeys(graph.PAIR, pl.Int64()))
     if not decisions.is_empty():
@@ -152,7 +152,7 @@ def _shared(usable: ir.Table, rules: IdentifierRules, around: Around | None) -> 
     return own.union(known.select(own.columns), distinct=False)
 
 
-def _since(backend: Backend, rules: IdentifierRules) -> pl.DataFrame:
+def _since(backend: Engine, rules: IdentifierRules) -> pl.DataFrame:
     """When each conflict arose: the arrival of the link that broke a limit.
 
     Links are joined in order of arrival, so this is a walk; conflicts are few.
@@ -237,5 +237,5 @@ def _all_conflicts(
     return own.union(of_components, distinct=False)
 
 
-def _read(backend: Backend, query: str) -> pl.DataFrame:
+def _read(backend: Engine, query: str) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(backend.raw_sql(query).to_arrow_table()))

@@ -1,9 +1,19 @@
 """Tables on disk: Delta snapshots, their changes, and the engines that read them."""
 
-from clickstream_platform.lake.engine import connect, stream, view, write_parquet
+from clickstream_platform.lake.changed import changed_rows, distinct_dates, net_changes
+from clickstream_platform.lake.engine import (
+    Engine,
+    connect,
+    read_files,
+    stream,
+    view,
+    write_parquet,
+)
+from clickstream_platform.lake.parts import Parts, part_of, rows_of
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
 from clickstream_platform.lake.refresh import Refreshed
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
+from clickstream_platform.lake.shapes import adapt
 from clickstream_platform.lake.store import (
     Changes,
     DataFile,
@@ -20,14 +30,23 @@ __all__ = [
     "BrokenSealError",
     "Changes",
     "DataFile",
+    "Engine",
     "Lake",
     "LakeError",
+    "Parts",
     "QueryError",
     "Refreshed",
+    "adapt",
     "arrow_schema",
+    "changed_rows",
     "connect",
+    "distinct_dates",
+    "net_changes",
     "open_tables",
+    "part_of",
     "polars_schema",
+    "read_files",
+    "rows_of",
     "scan_files",
     "select",
     "stream",

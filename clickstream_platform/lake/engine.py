@@ -1,10 +1,14 @@
 """DuckDB over the lake: a locked-down connection, and tables as views by name."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import ibis
+import ibis.expr.operations as ops
 import ibis.expr.types as ir
 import polars as pl
 import pyarrow as pa
@@ -26,14 +30,77 @@ SQL_TYPES = {
 """DuckDB's name of each type that contracts use outside nested columns."""
 
 
-def connect(settings: LakeSettings, *, spill: Path | None = None) -> Backend:
+MOST_COMPILED = 512
+"""Expressions whose SQL is kept; the one that was used longest ago goes first."""
+
+_compiled: "OrderedDict[ops.Node, str]" = OrderedDict()
+
+
+class Engine(Backend):  # type: ignore[misc]  # Ibis has no types
+    """DuckDB for Ibis, which compiles an expression once per process.
+
+    A refresh asks what the last one asked, of views of the same names and columns, and compiling
+    that took more time than answering it. Connections that were opened alike are equal to Ibis,
+    and so are expressions over their tables.
+    """
+
+    def compile(self, expr: ir.Expr, /, **options: Any) -> str:  # noqa: ANN401 - Ibis's, handed on
+        """Compile an expression to SQL."""
+        if any(option is not None for option in options.values()):
+            return str(super().compile(expr, **options))
+        node = expr.op()
+        if node in _compiled:
+            _compiled.move_to_end(node)
+            return _compiled[node]
+        sql = str(super().compile(expr))
+        if not node.find(ops.InMemoryTable):  # it has another name each time
+            _compiled[node] = sql
+            if len(_compiled) > MOST_COMPILED:
+                _compiled.popitem(last=False)
+        return sql
+
+    def make_table(self, name: str, rows: ir.Table | pl.DataFrame) -> ir.Table:
+        """Make a temporary table of an expression or a frame, in place of one of that name."""
+        if isinstance(rows, pl.DataFrame):
+            given = rows.to_arrow()
+            self.con.register("_given", given)
+            self.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" AS FROM _given')
+            self.con.unregister("_given")
+            return self.typed(name, ibis.Schema.from_pyarrow(_plain(given.schema)))
+        schema = rows.schema()
+        self.raw_sql(f'CREATE OR REPLACE TEMP TABLE "{name}" ({_column_list(schema)})')
+        self.raw_sql(f'INSERT INTO "{name}" {self.compile(rows)}')
+        return self.typed(name, schema)
+
+    def typed(self, name: str, schema: ibis.Schema) -> ir.Table:
+        """A table of the connection whose columns are known, without asking for them."""
+        return ops.DatabaseTable(name, schema=schema, source=self).to_expr()
+
+    def shaped(self, name: str, table: str) -> ir.Table:
+        """A table of the connection that has the columns of a table of the lake."""
+        return self.typed(name, _schema(table))
+
+
+@lru_cache(maxsize=256)
+def _column_list(schema: ibis.Schema) -> str:
+    """Columns and types, as DuckDB writes them."""
+    return ", ".join(column.sql("duckdb") for column in schema.to_sqlglot_column_defs("duckdb"))
+
+
+@lru_cache(maxsize=64)
+def _schema(table: str) -> ibis.Schema:
+    """Columns and types of a table of the catalog, as Ibis says them."""
+    return ibis.Schema.from_pyarrow(_plain(arrow_schema(table)))
+
+
+def connect(settings: LakeSettings, *, spill: Path | None = None) -> Engine:
     """Open DuckDB in memory, in UTC, with bounded memory and without downloads of extensions.
 
     Args:
         settings: Memory and threads.
         spill: Folder for what does not fit into memory; without it, that is an error.
     """
-    backend: Backend = ibis.duckdb.connect(
+    backend: Engine = Engine().connect(
         memory_limit=settings.memory_limit,
         threads=settings.threads or os.cpu_count() or 1,
         temp_directory=str(spill) if spill else "",
@@ -47,7 +114,7 @@ def connect(settings: LakeSettings, *, spill: Path | None = None) -> Backend:
 
 
 def view(
-    backend: Backend,
+    backend: Engine,
     lake: Lake,
     table: str,
     *,
@@ -63,20 +130,27 @@ def view(
         files: Data files to read; all of the newest snapshot unless given.
         name: Name of the view; the table's unless given.
     """
-    schema = polars_schema(table)
-    read = lake.files(table) if files is None else list(files)
-    parts = stored(table).partition_by
-    if read:
-        columns = ", ".join(schema)
-        types = ", ".join(f"'{part}': {_sql_type(schema[part])}" for part in parts)
-        hive = f", hive_partitioning=true, hive_types={{{types}}}" if parts else ""
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in read)
-        query = f"SELECT {columns} FROM read_parquet([{listed}]{hive})"  # noqa: S608 - names and files of the catalog
-    else:
-        columns = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {n}" for n, kind in schema.items())
-        query = f"SELECT {columns} WHERE false"
+    query = read_files(lake, table, lake.files(table) if files is None else files)
     backend.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name or table}" AS {query}')
-    return backend.table(name or table)
+    return backend.shaped(name or table, table)
+
+
+def read_files(lake: Lake, table: str, files: Sequence[str]) -> str:
+    """The query, for DuckDB, of all columns of data files of a table; of no rows without files."""
+    schema = polars_schema(table)
+    parts = stored(table).partition_by
+    columns = ", ".join(schema)
+    nothing = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {n}" for n, kind in schema.items())
+    none = f"SELECT {nothing} WHERE false"
+    if not files:
+        return none
+    types = ", ".join(f"'{part}': {_sql_type(schema[part])}" for part in parts)
+    hive = f", hive_partitioning=true, hive_types={{{types}}}" if parts else ""
+    listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+    if not lake.is_widened(table):
+        return f"SELECT {columns} FROM read_parquet([{listed}]{hive})"  # noqa: S608 - names and files of the catalog
+    rows = f"SELECT * FROM read_parquet([{listed}]{hive}, union_by_name=true)"  # noqa: S608 - files of the catalog
+    return f"SELECT {columns} FROM ({none} UNION ALL BY NAME {rows})"  # noqa: S608 - names of the catalog
 
 
 def write_parquet(backend: Backend, query: str, table: str, folder: Path) -> list[DataFile]:
@@ -118,14 +192,18 @@ def write_parquet(backend: Backend, query: str, table: str, folder: Path) -> lis
 
 def stream(rows: ir.Table, table: str) -> pa.RecordBatchReader:
     """Read an expression batch by batch, with the columns and types of a stored table."""
-    schema = pa.schema([(field.name, _arrow_type(field.type)) for field in arrow_schema(table)])
+    schema = _plain(arrow_schema(table))
     batches = rows.select(schema.names).to_pyarrow_batches(chunk_size=122_880)
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in batches))
 
 
-def _arrow_type(kind: pa.DataType) -> pa.DataType:
-    """The text type that DuckDB hands out, in place of the one that Polars does."""
-    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The text type that DuckDB hands out, in place of the ones that Polars does."""
+    texts = pa.types.is_large_string, pa.types.is_string_view
+    return pa.schema(
+        (field.name, pa.string() if any(is_text(field.type) for is_text in texts) else field.type)
+        for field in schema
+    )
 
 
 def _sql_type(kind: pl.DataType) -> str:

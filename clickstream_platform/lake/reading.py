@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import duckdb
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.lake.engine import connect, view
+from clickstream_platform.lake.engine import Engine, connect, view
 from clickstream_platform.lake.store import Lake
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
@@ -35,9 +34,7 @@ class Answer(NamedTuple):
     """Whether there are more rows than were asked for."""
 
 
-def open_tables(
-    lake: Lake, settings: Settings, *, tables: Sequence[str] = tuple(TABLES)
-) -> Backend:
+def open_tables(lake: Lake, settings: Settings, *, tables: Sequence[str] = tuple(TABLES)) -> Engine:
     """Open DuckDB with tables of the lake as views, in the reporting time zone.
 
     The connection can read files of the lake alone: no other file, no network, no extension, and
@@ -54,7 +51,7 @@ def open_tables(
     return backend
 
 
-def select(backend: Backend, query: str, *, limit: int) -> Answer:
+def select(backend: Engine, query: str, *, limit: int) -> Answer:
     """Answer one SELECT with at most so many rows.
 
     Raises:

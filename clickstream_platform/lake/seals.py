@@ -12,17 +12,15 @@ import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.lake.snapshots import Look, look
 
 SEALS = "_SHA256SUMS"
 """Name of the file; what begins with an underscore is no data of a Delta table."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  (\S.*)")
-
-Look: TypeAlias = tuple[int, int, int]
-"""Inode, bytes and time of change of a file."""
 
 _sound: dict[str, Look] = {}
 """Files that this process has written or compared, as they looked then: not hashed again."""
@@ -92,7 +90,7 @@ def broken(folder: Path, files: Iterable[str], *, anew: bool = False) -> list[st
 
 def _is_known(path: Path) -> bool:
     """Whether this process has found a file to be sound, and it looks as it did then."""
-    return path.exists() and _sound.get(str(path)) == _look(path)
+    return path.exists() and _sound.get(str(path)) == look(path)
 
 
 def _is_sound(path: Path, found: Hashed, sealed: str) -> bool:
@@ -126,13 +124,8 @@ def _hashed(folder: Path, names: list[str]) -> dict[str, Hashed]:
 
 def _hash(path: Path) -> Hashed:
     try:
-        look = _look(path)
+        seen = look(path)
         with path.open("rb") as file:
-            return Hashed(hashlib.file_digest(file, "sha256").hexdigest(), look)
+            return Hashed(hashlib.file_digest(file, "sha256").hexdigest(), seen)
     except FileNotFoundError:
         return Hashed(None, (0, 0, 0))
-
-
-def _look(path: Path) -> Look:
-    look = path.stat()
-    return look.st_ino, look.st_size, look.st_mtime_ns

@@ -28,6 +28,7 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal
+from clickstream_platform.lake.snapshots import keep, snapshot, take
 from clickstream_platform.tables.catalog import TABLES, StoredTable
 
 _DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
@@ -39,6 +40,10 @@ Rows: TypeAlias = pl.DataFrame | pa.Table | pa.RecordBatchReader
 
 WRITER = WriterProperties(compression="ZSTD", compression_level=1, max_row_group_size=122_880)
 """Zstd 1 costs as much time as Snappy and half its bytes; row groups as DuckDB writes them."""
+
+
+WIDENED = "clickstream.widened"
+"""Property of a table whose older files lack columns, which are null there."""
 
 
 class Changes(NamedTuple):
@@ -97,7 +102,7 @@ class Lake:
 
     def version(self, table: str) -> int:
         """Version of the newest commit; -1 before the first."""
-        return self._open(table).version() if self.exists(table) else -1
+        return self.opened(table).version() if self.exists(table) else -1
 
     def versions(self, *tables: str) -> dict[str, int]:
         """Versions of those of the tables that were written, by name."""
@@ -108,26 +113,30 @@ class Lake:
         if not self.exists(table):
             return []
         if dates is None:
-            return sorted(self._open(table).file_uris())
+            return sorted(self.opened(table).file_uris())
         column = stored(table).date_column
         wanted = sorted({day.isoformat() for day in dates})
         if column is None:
             raise LakeError(table, "has no date partition", remedy="Read it whole.")
         if not wanted:
             return []
-        return sorted(self._open(table).file_uris(file_pruning_predicate=[(column, "in", wanted)]))
+        return sorted(self.opened(table).file_uris(file_pruning_predicate=[(column, "in", wanted)]))
 
     def dates(self, table: str) -> list[date]:
         """Date partitions that hold rows, in order."""
         column = stored(table).date_column
         if column is None or not self.exists(table):
             return []
-        found = {entry[column] for entry in self._open(table).partitions()}
+        found = {entry[column] for entry in self.opened(table).partitions()}
         return sorted(date.fromisoformat(str(day)) for day in found)
+
+    def is_widened(self, table: str) -> bool:
+        """Whether older files of the table lack columns."""
+        return self.exists(table) and WIDENED in self.opened(table).metadata().configuration
 
     def row_count(self, table: str) -> int:
         """Rows of the newest snapshot, from the log alone."""
-        return self._open(table).count() if self.exists(table) else 0
+        return self.opened(table).count() if self.exists(table) else 0
 
     def scan(self, table: str, *, dates: Iterable[date] | None = None) -> pl.LazyFrame:
         """The newest snapshot as a Polars frame; empty with the right columns before the first."""
@@ -162,14 +171,14 @@ class Lake:
         """Version of ``upstream`` that the newest commit of ``table`` has taken in; -1 if none."""
         if not self.exists(table):
             return -1
-        version = self._open(table).transaction_version(upstream)
+        version = self.opened(table).transaction_version(upstream)
         return -1 if version is None else version
 
     def upstreams(self, table: str) -> dict[str, int]:
         """Version of every upstream that the newest commit of ``table`` has taken in, by name."""
         if not self.exists(table):
             return {}
-        opened = self._open(table)
+        opened = self.opened(table)
         versions = {name: opened.transaction_version(name) for name in TABLES}
         return {name: version for name, version in versions.items() if version is not None}
 
@@ -177,7 +186,7 @@ class Lake:
         """What commits after version ``since`` changed, or None if that is not known.
 
         Compactions change nothing and are left out. Not known (before the first commit, or the
-        log or an added file is gone) means: read the whole table.
+        columns changed, or the log or an added file is gone) means: read the whole table.
         """
         newest = self.version(table)
         if since < 0 <= newest:
@@ -190,6 +199,8 @@ class Lake:
             if not log.exists():
                 return None
             for action in map(json.loads, log.read_text().splitlines()):
+                if version and "metaData" in action:
+                    return None  # files from before have other columns
                 file = action.get("add") or action.get("remove")
                 if file is None or not file["dataChange"]:
                     continue
@@ -275,14 +286,14 @@ class Lake:
             return self.overwrite(table, empty, consumed=consumed)
         properties = commit(consumed, None)
         if self.exists(table):
-            self._open(table).create_write_transaction(
+            take(folder).create_write_transaction(
                 [*moved], "overwrite", schema, partition_by, commit_properties=properties
             )
         else:
             create_table_with_add_actions(
                 str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
             )
-        return self._sealed(table, self._open(table))
+        return self._sealed(table, take(folder))  # a transaction does not know what it did
 
     def note(self, table: str, consumed: Mapping[str, int]) -> int:
         """Note what a table has taken in where that changed none of its rows; return its version.
@@ -298,7 +309,7 @@ class Lake:
         if not self.exists(table):
             return 0
         self.require_sound(table)
-        opened = self._open(table)
+        opened = take(self.path(table))
         metrics = opened.delete(
             where, commit_properties=commit(None, notes), writer_properties=WRITER
         )
@@ -310,7 +321,7 @@ class Lake:
         if not self.exists(table):
             return 0
         self.require_sound(table)
-        opened = self._open(table)
+        opened = take(self.path(table))
         metrics = opened.update(updates=dict(updates), predicate=where, writer_properties=WRITER)
         self._sealed(table, opened)
         return int(metrics["num_updated_rows"] or 0)
@@ -320,7 +331,7 @@ class Lake:
         if not self.exists(table):
             return 0
         self.require_sound(table)
-        opened = self._open(table)
+        opened = take(self.path(table))
         metrics = opened.optimize.compact(writer_properties=WRITER)
         self._sealed(table, opened)
         return int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
@@ -336,7 +347,8 @@ class Lake:
         """
         if not self.exists(table):
             return []
-        removed = self._open(table).vacuum(
+        opened = take(self.path(table))
+        removed = opened.vacuum(
             retention_hours=keep // timedelta(hours=1),
             enforce_retention_duration=False,
             dry_run=False,
@@ -348,11 +360,12 @@ class Lake:
     def _sealed(self, table: str, opened: DeltaTable) -> int:
         """Seal what a commit has added, and return its version."""
         seal(self.path(table), opened.file_uris())
-        return opened.version()
+        return keep(self.path(table), opened).version()
 
-    def _open(self, table: str) -> DeltaTable:
+    def opened(self, table: str) -> DeltaTable:
+        """The newest snapshot of a table, to be read only."""
         try:
-            return DeltaTable(self.path(table))
+            return snapshot(self.path(table))
         except TableNotFoundError:
             raise LakeError(
                 table, "has not been written yet", remedy="Run `clickstream materialize`."
@@ -377,8 +390,10 @@ class Lake:
                 f"rows to write have other columns or another order than the contract {strange}",
                 remedy="Select the columns of the contract.",
             )
+        path = self.path(table)
+        opened = take(path) if self.exists(table) else None
         write_deltalake(
-            self.path(table),
+            path if opened is None else opened,
             data,
             partition_by=list(spec.partition_by) or None,
             mode=mode,  # type: ignore[arg-type]  # its overloads list the modes one by one
@@ -386,7 +401,7 @@ class Lake:
             commit_properties=properties,
             writer_properties=WRITER,
         )
-        return self._sealed(table, self._open(table))
+        return self._sealed(table, opened or take(path))
 
 
 def _names_partitions(table: str, where: str) -> bool:
@@ -462,5 +477,6 @@ def scan_files(table: str, files: Sequence[str]) -> pl.LazyFrame:
         list(files),
         hive_partitioning=bool(parts),
         hive_schema=parts or None,
+        schema={name: kind for name, kind in schema.items() if name not in parts},
         missing_columns="insert",
     ).select(pl.col(name).cast(kind) for name, kind in schema.items())

@@ -103,7 +103,13 @@ def execute(reference: str, run_id: str) -> None:
         if run is None or run.job_code_origin is None:
             message = f"run {run_id} is gone, or is not of this code"
             raise RuntimeError(message)
-        for _ in core_execute_run(
-            recon_job_from_origin(run.job_code_origin), run, instance, inject_env_vars=False
-        ):
-            pass
+        job = recon_job_from_origin(run.job_code_origin)
+        for event in core_execute_run(job, run, instance, inject_env_vars=False):
+            # An interrupt that comes while an object is being collected is swallowed by Python.
+            if event.is_step_success and _is_to_end(instance, run_id):
+                signal.raise_signal(signal.SIGINT)
+
+
+def _is_to_end(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and run.status is dg.DagsterRunStatus.CANCELING

@@ -17,6 +17,7 @@ from clickstream_platform.orchestration.stages import (
     PERSON_CONSENTS,
     SCORES,
     SESSIONS,
+    STAGES,
     TOUCHPOINTS,
     Progress,
     Stage,
@@ -28,20 +29,8 @@ if TYPE_CHECKING:
 
 _ARRIVAL_DATE = re.compile(r"arrival_date=(\d{4}-\d{2}-\d{2})/")
 
-REBUILT = (
-    EVENTS,
-    IDENTITY,
-    PERSON_CONSENTS,
-    COOKIELESS,
-    BEHAVIOUR,
-    SESSIONS,
-    TOUCHPOINTS,
-    CONVERSIONS,
-    CREDITS,
-    SCORES,
-)
-"""Stages whose tables follow from those before them alone, in order. Others hold what was drawn,
-decided, said or seen at some time, and cannot be made twice."""
+REBUILT = (EVENTS, *(stage for stage in STAGES if stage.is_derived))
+"""Stages that can be made anew, in order."""
 
 
 class Mended(NamedTuple):

@@ -87,6 +87,9 @@ class Stage:
     tables: tuple[str, ...]
     refresh: Refresh
     partitions: dg.TimeWindowPartitionsDefinition | None = None
+    is_derived: bool = False
+    """Whether its tables follow from those before them alone. Others hold what was drawn, decided,
+    said or seen at some time, and cannot be made twice."""
 
     @property
     def pool(self) -> str:
@@ -114,9 +117,12 @@ class Outcome:
 
 def bring_up_to_date(stage: Stage, work: Work) -> list[Outcome]:
     """Run one stage, and find out what it touched from the tables themselves."""
+    from clickstream_platform.lake import adapt
+
     lake = work.lake
     if progress := PROGRESS.get():
         progress(stage.name, 0, 0)
+    adapt(lake, stage.tables, is_derived=stage.is_derived)
     before = {table: lake.version(table) for table in stage.tables}
     waiting = set(_hours_of_unloaded(work.settings)) if stage.partitions is ARRIVAL_HOURS else set()
     started = time.perf_counter()
@@ -327,32 +333,51 @@ IDENTITY = Stage(
     name="identity",
     tables=("identity_map", "identity_merges", "identity_conflicts"),
     refresh=_stitch,
+    is_derived=True,
 )
 CONSENT = Stage(name="consent", tables=("consents", "consent_log"), refresh=_record_consent)
-PERSON_CONSENTS = Stage(name="person_consents", tables=("person_consents",), refresh=_hold_consent)
+PERSON_CONSENTS = Stage(
+    name="person_consents", tables=("person_consents",), refresh=_hold_consent, is_derived=True
+)
 COOKIELESS = Stage(
     name="cookieless",
     tables=("cookieless_counts",),
     refresh=_count_cookieless,
     partitions=EVENT_DAYS,
+    is_derived=True,
 )
-BEHAVIOUR = Stage(name="behaviour", tables=("bot_behaviour",), refresh=_measure_behaviour)
+BEHAVIOUR = Stage(
+    name="behaviour", tables=("bot_behaviour",), refresh=_measure_behaviour, is_derived=True
+)
 SESSIONS = Stage(
     name="sessions",
     tables=("sessions", "session_events", "sessionless_events", "runaway_sessions"),
     refresh=_sessionize,
     partitions=EVENT_DAYS,
+    is_derived=True,
 )
 TOUCHPOINTS = Stage(
-    name="touchpoints", tables=("touchpoints",), refresh=_touch, partitions=EVENT_DAYS
+    name="touchpoints",
+    tables=("touchpoints",),
+    refresh=_touch,
+    partitions=EVENT_DAYS,
+    is_derived=True,
 )
 CONVERSIONS = Stage(
-    name="conversions", tables=("conversions",), refresh=_convert, partitions=EVENT_DAYS
+    name="conversions",
+    tables=("conversions",),
+    refresh=_convert,
+    partitions=EVENT_DAYS,
+    is_derived=True,
 )
 CREDITS = Stage(
-    name="credits", tables=("attribution_credits",), refresh=_credit, partitions=EVENT_DAYS
+    name="credits",
+    tables=("attribution_credits",),
+    refresh=_credit,
+    partitions=EVENT_DAYS,
+    is_derived=True,
 )
-SCORES = Stage(name="scores", tables=("engagement_scores",), refresh=_score)
+SCORES = Stage(name="scores", tables=("engagement_scores",), refresh=_score, is_derived=True)
 SEGMENTS = Stage(name="segments", tables=("segments", "segment_members"), refresh=_segment)
 SYNCS = Stage(name="syncs", tables=("crm_syncs",), refresh=_sync)
 REQUESTS = Stage(name="privacy", tables=("subject_requests",), refresh=_mirror)

@@ -30,6 +30,7 @@ from clickstream_platform.privacy.minimisation import (
     scrub_texts,
     scrub_urls,
     truncate_ips,
+    truncated_ip,
 )
 from clickstream_platform.privacy.requests import (
     Register,
@@ -87,5 +88,6 @@ __all__ = [
     "sign",
     "surrogates",
     "truncate_ips",
+    "truncated_ip",
     "verify_certificate",
 ]

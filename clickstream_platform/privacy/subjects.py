@@ -16,10 +16,9 @@ from itertools import chain, combinations
 from typing import NamedTuple, get_args
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.identity import identifier_rules
-from clickstream_platform.lake import Lake, connect, view
+from clickstream_platform.lake import Engine, Lake, connect, view
 from clickstream_platform.privacy.identifiers import (
     PREFIXES,
     SURROGATE_DIGITS,
@@ -193,7 +192,7 @@ def new_visitor(vault: Vault, token: str, buckets: int) -> tuple[str, str]:
 class Links:
     """What was seen together, asked of the tables for a few pseudonyms at a time."""
 
-    def __init__(self, lake: Lake, backend: Backend) -> None:
+    def __init__(self, lake: Lake, backend: Engine) -> None:
         self.backend = backend
         self.tables = [name for name in (*_SOUND, "raw_events") if lake.exists(name)]
         for name in self.tables:

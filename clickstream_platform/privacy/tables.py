@@ -10,9 +10,8 @@ from typing import Any
 
 import polars as pl
 from deltalake.exceptions import CommitFailedError
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, connect, polars_schema, view
+from clickstream_platform.lake import Engine, Lake, connect, polars_schema, view
 from clickstream_platform.lake.history import scrub_history
 from clickstream_platform.privacy.identifiers import surrogate
 from clickstream_platform.privacy.landed import sha256_of
@@ -323,7 +322,7 @@ def reload_batches(settings: Settings, batch_ids: Sequence[str]) -> None:
 
 
 def _counts(
-    lake: Lake, backend: Backend, table: str, fate: str, listed: str
+    lake: Lake, backend: Engine, table: str, fate: str, listed: str
 ) -> Mapping[tuple[str, str], int]:
     if not lake.exists(table):
         return {}

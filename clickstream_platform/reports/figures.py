@@ -11,11 +11,10 @@ from typing import Any
 import ibis
 import polars as pl
 from ibis import _
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.collection.consent import load_policy
 from clickstream_platform.collection.consent_log import permitted, silence_of
-from clickstream_platform.lake import Lake, open_tables, view
+from clickstream_platform.lake import Engine, Lake, open_tables, view
 from clickstream_platform.settings import Settings
 
 QUERIES = Path(__file__).parent / "queries"
@@ -43,7 +42,7 @@ class Figures:
     """
 
     def __init__(self, lake: Lake, settings: Settings) -> None:
-        self._backend: Backend = open_tables(lake, settings)
+        self._backend: Engine = open_tables(lake, settings)
         everybody = view(self._backend, lake, "sessions", name="all_sessions")
         measured = permitted(
             everybody,

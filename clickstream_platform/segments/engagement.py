@@ -1,19 +1,26 @@
 """Engagement scores: how much each person has done, worth half as much with every half-life."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import ibis
 import ibis.expr.types as ir
-import polars as pl
 from ibis import _
 
 from clickstream_platform.collection.consent import load_policy
 from clickstream_platform.collection.consent_log import Silence, permitted, silence_of
 from clickstream_platform.errors import ParameterError
-from clickstream_platform.lake import Lake, Refreshed, connect, scan_files, stream, view
+from clickstream_platform.lake import (
+    Engine,
+    Lake,
+    Refreshed,
+    changed_rows,
+    connect,
+    net_changes,
+    stream,
+    view,
+)
 from clickstream_platform.settings import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +31,18 @@ MEASURED = "consent_analytics"
 
 CONSENTS = ("consent_analytics", "consent_marketing", "consent_personalization")
 """Consent of a person, one column for each purpose."""
+
+TABLE = "engagement_scores"
+
+COUNTED = ("person_key", "person_id", "session_key", "started_at", "ended_at", "engagement_points",
+           "conversions", *CONSENTS)  # fmt: skip
+"""What is read of a session that counts."""
+
+READ = {
+    "sessions": (*COUNTED, "is_bot", "country"),
+    "person_consents": ("person_key", MEASURED),
+}
+"""What scores are made from, and the columns that decide about them."""
 
 
 def microseconds(at: ir.TimestampValue) -> ir.IntegerValue:
@@ -55,17 +74,7 @@ def engagement_scores(sessions: ir.Table, *, half_life: timedelta, buckets: int 
     counted = (
         sessions.filter(~_.is_bot)
         .mutate(ended_us=microseconds(_.ended_at))
-        .select(
-            "person_key",
-            "person_id",
-            "session_key",
-            "started_at",
-            "ended_at",
-            "ended_us",
-            "engagement_points",
-            "conversions",
-            *CONSENTS,
-        )
+        .select("ended_us", *COUNTED)
     )
     # One session is last even if two end together: consent must come out of one row.
     newest_first = ibis.window(
@@ -139,8 +148,8 @@ def whole_microseconds(half_life: timedelta) -> int:
 def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Refreshed:
     """Bring `engagement_scores` up to date with `sessions` and `person_consents`, in one commit.
 
-    Only persons with a session in a file that came or went, or who now say something else about
-    measurement, are computed again, and only their buckets are rewritten. A person without
+    Only persons of whom a session differs, or who now say something else about measurement, are
+    computed again, and only their buckets are rewritten. A person without
     sessions left loses the row, and who does not allow measurement. Another half-life, number of
     buckets or rule about silence recomputes everything.
 
@@ -153,56 +162,48 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
     buckets = settings.lake.buckets
     silence = silence_of(load_policy(settings.definitions))
     policy = _policy(half_life, buckets, silence[MEASURED])
-    unchanged = Refreshed(table="engagement_scores", version=lake.version("engagement_scores"))
-    version = lake.version("sessions")
-    if version < 0:
-        return unchanged
-    newest = lake.version("person_consents")
-    consents = {"person_consents": newest} if newest >= 0 else {}
-    touched = None
-    if not full and lake.consumed("engagement_scores", "policy") == policy:
-        changes = lake.changes("sessions", since=lake.consumed("engagement_scores", "sessions"))
-        chose = _choosers(lake)
-        if changes is not None and chose is not None:
-            version, moved = changes.version, _persons(changes.added, changes.removed)
-            touched = None if moved is None else pl.concat([moved, chose]).unique()
-            if touched is not None and touched.is_empty():
-                return unchanged
-
+    versions = {name: lake.version(name) for name in READ}
+    newest = {name: version for name, version in versions.items() if version >= 0}
+    consumed = {name: lake.consumed(TABLE, name) for name in newest}
+    is_known = lake.consumed(TABLE, "policy") == policy and not full
+    if "sessions" not in newest or (is_known and consumed == newest):
+        return Refreshed(table=TABLE, version=lake.version(TABLE))
     spill = settings.state / "spill"
     spill.mkdir(parents=True, exist_ok=True)
     backend = connect(settings.lake, spill=spill)
     try:
+        touched = _touched(backend, lake, consumed) if is_known else None
         sessions = view(backend, lake, "sessions")
-        where = None
         if touched is not None:
-            persons = backend.create_table("touched", touched, temp=True)
-            sessions = sessions.semi_join(persons, "person_key")
+            sessions = sessions.semi_join(touched, "person_key")
         held = view(backend, lake, "person_consents")
         measured = permitted(sessions, held, {"may_measure": MEASURED}, silence)
         scores = engagement_scores(
             measured.filter(_.may_measure), half_life=half_life, buckets=buckets
         )
-        rows = computed = backend.create_table("computed", scores, temp=True)
+        rows = computed = backend.make_table("computed", scores)
+        where = None
         if touched is not None:
-            parts = (touched["person_key"] % buckets).unique().sort().to_list()
-            where = f"bucket in ({', '.join(map(str, parts))})"
-            lake.require_sound("engagement_scores")
-            kept = view(backend, lake, "engagement_scores").filter(_.bucket.isin(parts))
-            rows = kept.anti_join(persons, "person_key").union(computed)
+            parts = touched.select(part=_.person_key % buckets).distinct().to_polars()["part"]
+            if parts.is_empty():
+                return Refreshed(table=TABLE, version=lake.note(TABLE, newest))
+            where = f"bucket in ({', '.join(map(str, parts.sort()))})"
+            lake.require_sound(TABLE)
+            kept = view(backend, lake, TABLE).filter(_.bucket.isin(parts.to_list()))
+            rows = kept.anti_join(touched, "person_key").union(computed)
         committed = lake.overwrite(
-            "engagement_scores",
-            stream(rows.order_by("bucket", "person_key"), "engagement_scores"),
+            TABLE,
+            stream(rows.order_by("bucket", "person_key"), TABLE),
             where=where,
-            consumed={"sessions": version, "policy": policy} | consents,
+            consumed=newest | {"policy": policy},
         )
         return Refreshed(
-            table="engagement_scores",
+            table=TABLE,
             version=committed,
             rows_written=_count(computed),
-            rows_read=_count(sessions),
+            rows_read=int(computed.sessions.sum().to_pyarrow().as_py() or 0),
             is_full=touched is None,
-            details={"persons": lake.row_count("engagement_scores")},
+            details={"persons": lake.row_count(TABLE)},
         )
     finally:
         backend.disconnect()
@@ -212,30 +213,16 @@ def _count(rows: ir.Table) -> int:
     return int(rows.count().to_pyarrow().as_py())
 
 
-def _persons(added: Iterable[str], removed: Iterable[str]) -> pl.DataFrame | None:
-    """Persons with a session in the files, or None if a file that went is no longer there."""
-    files = [*added, *removed]
-    if not all(Path(file).exists() for file in files):
-        return None
-    return scan_files("sessions", files).select("person_key").unique().collect()
-
-
-def _choosers(lake: Lake) -> pl.DataFrame | None:
-    """Persons who say something else about measurement than was taken in; None if not known."""
-    columns = ("person_key", MEASURED)
-    taken_in = lake.consumed("engagement_scores", "person_consents")
-    changes = lake.changes("person_consents", since=taken_in)
-    if changes is None or not all(Path(file).exists() for file in changes.removed):
-        return None
-    now, before = (
-        scan_files("person_consents", files).select(columns)
-        for files in (changes.added, changes.removed)
-    )
-    differ = [
-        one.join(other, on=columns, how="anti", nulls_equal=True).select("person_key")
-        for one, other in ((now, before), (before, now))
-    ]
-    return pl.concat(differ).unique().collect()
+def _touched(backend: Engine, lake: Lake, since: Mapping[str, int]) -> ir.Table | None:
+    """Persons whose sessions or whose choice differ since then; None if that is not known."""
+    persons = []
+    for name, columns in READ.items():
+        changes = net_changes(lake, name, since=since.get(name, -1))
+        rows = None if changes is None else changed_rows(backend, lake, name, changes, columns)
+        if rows is None:
+            return None
+        persons.append(rows.select("person_key"))
+    return backend.make_table("touched", ibis.union(*persons, distinct=True))
 
 
 def _policy(half_life: timedelta, buckets: int, silence: Silence) -> int:

@@ -136,9 +136,7 @@ def _inside(
     spill.mkdir(parents=True, exist_ok=True)
     backend = connect(settings.lake, spill=spill)
     try:
-        current = backend.create_table(
-            "current_consents", current_consents(lake, now=now).to_arrow(), temp=True
-        )
+        current = backend.make_table("current_consents", current_consents(lake, now=now))
         matches = segment_matches(
             {table: view(backend, lake, table) for table in UPSTREAM}
             | {"current_consents": current},

@@ -5,9 +5,8 @@ from datetime import date
 from typing import NamedTuple
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Lake, connect, view
+from clickstream_platform.lake import Engine, Lake, connect, view
 from clickstream_platform.sessions.policy import SessionPolicy
 from clickstream_platform.sessions.rebuild import Rules, make_stretches
 from clickstream_platform.sessions.summary import load_session_definitions
@@ -93,7 +92,7 @@ def compare_policies(
 
 
 def _sums(
-    backend: Backend,
+    backend: Engine,
     lake: Lake,
     settings: Settings,
     policy: SessionPolicy,

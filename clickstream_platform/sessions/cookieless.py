@@ -8,14 +8,22 @@ from typing import NamedTuple
 import ibis
 import ibis.expr.types as ir
 from ibis import _
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.attribution import changed_rows, net_changes
 from clickstream_platform.collection.consent import Policy, load_policy
 from clickstream_platform.collection.consent_log import Silence, permitted, silence_of
 from clickstream_platform.collection.tags import CSP_SOURCE
 from clickstream_platform.identity import with_person
-from clickstream_platform.lake import Changes, Lake, Refreshed, connect, stream, view
+from clickstream_platform.lake import (
+    Changes,
+    Engine,
+    Lake,
+    Refreshed,
+    changed_rows,
+    connect,
+    net_changes,
+    stream,
+    view,
+)
 from clickstream_platform.settings import Settings
 
 TABLE = "cookieless_counts"
@@ -157,7 +165,7 @@ def refresh_cookieless(
             view(backend, lake, "events", files=files), view(backend, lake, "identity_map")
         )
         counts = cookieless_counts(events, view(backend, lake, "person_consents"), counting)
-        made = backend.create_table("made", counts, temp=True)
+        made = backend.make_table("made", counts)
         noted = {} if is_backfill else newest
         rows = stream(made.order_by(CELL), TABLE)
         if touched is None:
@@ -175,7 +183,7 @@ def refresh_cookieless(
         backend.disconnect()
 
 
-def _touched(backend: Backend, lake: Lake, consumed: Mapping[str, int]) -> list[date] | None:
+def _touched(backend: Engine, lake: Lake, consumed: Mapping[str, int]) -> list[date] | None:
     """Dates of events that changed, or of people who are others or allow something else."""
     changes: dict[str, Changes] = {}
     for name in UPSTREAMS:

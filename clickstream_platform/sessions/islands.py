@@ -11,21 +11,14 @@ Everything is a temporary table:
 - ``hulls``: per person, the stretches of time that are made anew, and the session they start with.
 """
 
-import re
 from collections.abc import Collection, Iterable
 from datetime import date
 from pathlib import Path
-from typing import TypeAlias
 
-from ibis.backends.duckdb import Backend
-
-from clickstream_platform.lake import Changes, Lake, view
+from clickstream_platform.lake import Changes, Engine, Lake, Parts, view
 from clickstream_platform.sessions.boundaries import CAMPAIGN
 from clickstream_platform.sessions.making import COLUMNS
 from clickstream_platform.sessions.policy import SessionPolicy
-
-Parts: TypeAlias = set[tuple[date, int]]
-"""Partitions: date and bucket."""
 
 _PERSON = "coalesce(e.user_key, m.person_key, e.visitor_key)"
 _PEOPLE = "(SELECT visitor_key, person_key FROM people WHERE NOT is_shared)"
@@ -36,7 +29,7 @@ def all_there(files: Iterable[str]) -> bool:
     return all(Path(file).exists() for file in files)
 
 
-def find_moved_visitors(backend: Backend, lake: Lake, changes: Changes) -> None:
+def find_moved_visitors(backend: Engine, lake: Lake, changes: Changes) -> None:
     """Find the visitors whose person may have changed."""
     view(backend, lake, "identity_map", files=changes.added, name="people_added")
     view(backend, lake, "identity_map", files=changes.removed, name="people_removed")
@@ -62,14 +55,14 @@ def find_moved_visitors(backend: Backend, lake: Lake, changes: Changes) -> None:
     )
 
 
-def no_moved_visitors(backend: Backend) -> None:
+def no_moved_visitors(backend: Engine) -> None:
     """Say that no visitor's person changed."""
     _table(backend, "pairs", "SELECT visitor_key, user_key FROM people")
     _table(backend, "moved_visitors", "SELECT CAST(NULL AS BIGINT) AS visitor_key WHERE false")
     _table(backend, "suspects", "SELECT CAST(NULL AS BIGINT) AS person_key WHERE false")
 
 
-def parts_of_suspects(backend: Backend, policy: SessionPolicy, buckets: int) -> Parts:
+def parts_of_suspects(backend: Engine, policy: SessionPolicy, buckets: int) -> Parts:
     """Find where suspects have events and places, by their sessions and sessionless events.
 
     Places are in the bucket of the person, events in that of the visitor, or of the user where
@@ -102,7 +95,7 @@ _CONNECTED = (
 users that it is or was linked with."""
 
 
-def find_points(backend: Backend, changed: Collection[date]) -> None:
+def find_points(backend: Engine, changed: Collection[date]) -> None:
     """Compare events with the places they have.
 
     Args:
@@ -151,7 +144,7 @@ def find_points(backend: Backend, changed: Collection[date]) -> None:
     )
 
 
-def add_edited(backend: Backend, lake: Lake, changes: Changes) -> None:
+def add_edited(backend: Engine, lake: Lake, changes: Changes) -> None:
     """Add points for events that are where they were, but say something else."""
     if not changes.removed:
         return
@@ -171,7 +164,7 @@ def add_edited(backend: Backend, lake: Lake, changes: Changes) -> None:
     )
 
 
-def add_turned(backend: Backend) -> None:
+def add_turned(backend: Engine) -> None:
     """Add points for events of ``turned_days``, in ``turned_files``: another verdict about bots."""
     _add_points(
         backend,
@@ -182,7 +175,7 @@ def add_turned(backend: Backend) -> None:
     )
 
 
-def add_whole_dates(backend: Backend, dates: Collection[date]) -> None:
+def add_whole_dates(backend: Engine, dates: Collection[date]) -> None:
     """Add every event and every session of some dates as a point."""
     days = _listed(dates)
     _add_points(
@@ -193,12 +186,12 @@ def add_whole_dates(backend: Backend, dates: Collection[date]) -> None:
     )
 
 
-def _add_points(backend: Backend, query: str) -> None:
+def _add_points(backend: Engine, query: str) -> None:
     _table(backend, "more_points", f"SELECT * FROM points UNION ({query})")  # noqa: S608 - queries of our own
     _table(backend, "points", "FROM more_points")
 
 
-def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
+def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
     """Find the stretches of time, per person, in which sessions must be made anew.
 
     The events of a person that are connected by gaps of the timeout at most form an island. All
@@ -271,7 +264,7 @@ def find_hulls(backend: Backend, policy: SessionPolicy) -> None:
     )
 
 
-def parts_of_hulls(backend: Backend, buckets: int) -> Parts:
+def parts_of_hulls(backend: Engine, buckets: int) -> Parts:
     """Find the partitions of events that hold the hulls, and new events of nobody."""
     _table(backend, "connected", _CONNECTED.format(persons="SELECT person_key FROM hulls"))
     return _fetch_parts(
@@ -284,23 +277,11 @@ def parts_of_hulls(backend: Backend, buckets: int) -> Parts:
     )
 
 
-def part_of(file: str) -> tuple[date, int]:
-    """Date and bucket of a data file, from its path; bucket 0 where there is none."""
-    found = _PART.search(file)
-    if found is None:
-        message = f"not a data file of a date partition: {Path(file).name}"
-        raise ValueError(message)
-    return date.fromisoformat(found[1]), int(found[2] or 0)
-
-
-_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/(?:bucket=(\d+)/)?")
-
-
-def _fetch_parts(backend: Backend, query: str) -> Parts:
+def _fetch_parts(backend: Engine, query: str) -> Parts:
     return {(day, bucket) for day, bucket in backend.raw_sql(query).fetchall()}
 
 
-def find_hull_events(backend: Backend) -> None:
+def find_hull_events(backend: Engine) -> None:
     """Gather ``source_events`` and ``restarts`` of the hulls, from the events of their dates."""
     _table(
         backend,
@@ -324,5 +305,5 @@ def _listed(dates: Collection[date]) -> str:
     return "(" + ", ".join([*(f"DATE '{day}'" for day in sorted(dates)), "NULL"]) + ")"
 
 
-def _table(backend: Backend, name: str, query: str) -> None:
+def _table(backend: Engine, name: str, query: str) -> None:
     backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import ibis
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.attribution import with_channel
+from clickstream_platform.lake import Engine
 from clickstream_platform.sessions.policy import (
     LOGOUTS,
     PAGE_VIEWS,
@@ -71,7 +71,7 @@ def channels_sql(definitions: SessionDefinitions) -> str:
 
 
 def make_sessions(  # noqa: PLR0913 - a connection, the rules, and how it will be read
-    backend: Backend,
+    backend: Engine,
     *,
     policy: SessionPolicy,
     definitions: SessionDefinitions,
@@ -126,7 +126,7 @@ def make_sessions(  # noqa: PLR0913 - a connection, the rules, and how it will b
         backend.raw_sql(statement.replace(*AS_VIEW) if is_read_once else statement)
 
 
-def _is_needed(backend: Backend, statement: str, policy: SessionPolicy) -> bool:
+def _is_needed(backend: Engine, statement: str, policy: SessionPolicy) -> bool:
     """Whether a statement has anything to do under this policy; most always have."""
     match statement:
         case "cut_long_stretches" | "place_long_stretches":
@@ -141,7 +141,7 @@ def _is_needed(backend: Backend, statement: str, policy: SessionPolicy) -> bool:
             return True
 
 
-def _name_events(backend: Backend, definitions: SessionDefinitions) -> None:
+def _name_events(backend: Engine, definitions: SessionDefinitions) -> None:
     """Say of each event name what sessions must know of it."""
     found = backend.raw_sql("SELECT DISTINCT event_name FROM source_events").fetchall()
     rules = definitions.conversions
@@ -169,8 +169,8 @@ def _name_events(backend: Backend, definitions: SessionDefinitions) -> None:
         "counts_revenue": pl.Boolean,
     }
     names = pl.DataFrame(rows, schema=schema, orient="row")
-    backend.create_table("names", names.to_arrow(), temp=True, overwrite=True)
+    backend.make_table("names", names)
 
 
-def _has_rows(backend: Backend, table: str) -> bool:
+def _has_rows(backend: Engine, table: str) -> bool:
     return bool(backend.raw_sql(f"SELECT 1 FROM {table} LIMIT 1").fetchall())  # noqa: S608 - name of our own

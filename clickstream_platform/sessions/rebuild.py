@@ -7,9 +7,8 @@ from typing import TypedDict, Unpack
 
 import ibis
 from ibis import _
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import DataFile, Lake, view, write_parquet
+from clickstream_platform.lake import DataFile, Engine, Lake, view, write_parquet
 from clickstream_platform.sessions.making import COLUMNS, MADE, NO_RESTARTS, make_sessions
 from clickstream_platform.sessions.policy import EPOCH, RESOLUTION, SessionPolicy
 from clickstream_platform.sessions.sources import view_events
@@ -20,7 +19,7 @@ CHUNK_ROWS = 2_000_000
 
 
 def rebuild_sessions(  # noqa: PLR0913 - a connection, a lake, a folder, and the rules
-    backend: Backend,
+    backend: Engine,
     lake: Lake,
     spool: Path,
     *,
@@ -64,7 +63,7 @@ class Rules(TypedDict):
 
 
 def make_stretches(
-    backend: Backend, lake: Lake, dates: Collection[date] | None = None, **rules: Unpack[Rules]
+    backend: Engine, lake: Lake, dates: Collection[date] | None = None, **rules: Unpack[Rules]
 ) -> Iterator[list[date]]:
     """Make the sessions of one stretch of dates after the other, as views of the connection.
 
@@ -102,7 +101,7 @@ def make_stretches(
         yield stretch
 
 
-def _find_first_sessions(backend: Backend) -> None:
+def _find_first_sessions(backend: Engine) -> None:
     """Find the first session of everybody who had none in the stretches before."""
     backend.raw_sql(
         "CREATE OR REPLACE TEMP TABLE firsts AS SELECT person_key, "
@@ -119,7 +118,7 @@ _QUERIES = {name: f"FROM made_{name}" for name in MADE} | {
 """What is written of what is made: a first session says so, not that it follows a timeout."""
 
 
-def is_bucketed(backend: Backend, lake: Lake, buckets: int) -> bool:
+def is_bucketed(backend: Engine, lake: Lake, buckets: int) -> bool:
     """Whether every event is in the bucket that the setting would put it in.
 
     It is not after the setting was changed, and then a person's events cannot be found by bucket.
@@ -131,7 +130,7 @@ def is_bucketed(backend: Backend, lake: Lake, buckets: int) -> bool:
 
 
 def date_stretches(
-    backend: Backend, lake: Lake, dates: Collection[date] | None = None
+    backend: Engine, lake: Lake, dates: Collection[date] | None = None
 ) -> Iterator[list[date]]:
     """Split the dates of events into stretches of `CHUNK_ROWS` events or one date."""
     if not lake.exists("events"):

@@ -12,20 +12,22 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.lake import (
     Changes,
     DataFile,
+    Engine,
     Lake,
+    Parts,
     Refreshed,
     connect,
+    part_of,
     polars_schema,
+    rows_of,
     stream,
     view,
 )
 from clickstream_platform.sessions import islands
-from clickstream_platform.sessions.islands import Parts
 from clickstream_platform.sessions.making import MADE, make_sessions
 from clickstream_platform.sessions.policy import SessionPolicy
 from clickstream_platform.sessions.rebuild import is_bucketed, rebuild_sessions
@@ -33,7 +35,6 @@ from clickstream_platform.sessions.runaways import LIMITS, runaway_sessions
 from clickstream_platform.sessions.sources import BEHAVIOUR, find_turned_days, view_events
 from clickstream_platform.sessions.summary import SessionDefinitions, load_session_definitions
 from clickstream_platform.settings import Settings
-from clickstream_platform.tables.catalog import TABLES
 
 UPSTREAMS = ("events", "identity_map")
 """Tables that sessions are made from."""
@@ -102,7 +103,7 @@ class _Run:
         self,
         lake: Lake,
         settings: Settings,
-        backend: Backend,
+        backend: Engine,
         spool: Path,
         versions: dict[str, int],
         consumed: dict[str, int],
@@ -290,7 +291,7 @@ class _Run:
         parts = {(day, bucket) for day in self.lake.dates("sessions") for bucket in buckets}
         theirs = view(self.backend, self.lake, "sessions", files=self._files("sessions", parts))
         made = runaway_sessions(theirs.filter(theirs.person_key.isin(persons)), policy=self.policy)
-        self.backend.create_table(f"made_{RUNAWAYS}", made, temp=True, overwrite=True)
+        self.backend.make_table(f"made_{RUNAWAYS}", made)
         listed = ", ".join(map(str, persons))
         rows = self.backend.raw_sql(
             f"SELECT session_date FROM made_{RUNAWAYS} UNION "  # noqa: S608 - names of our own
@@ -344,19 +345,17 @@ class _Run:
         view(self.backend, self.lake, name, files=files, name=f"rewritten_{name}")
         columns = ", ".join(polars_schema(name))
         old = kept.format(old=f"rewritten_{name}")
-        self._table(
-            f"whole_{name}",
-            f"SELECT {columns} FROM ({old}) UNION ALL SELECT {columns} FROM made_{name}",  # noqa: S608 - columns of the contract
-        )
-        rows = stream(self.backend.table(f"whole_{name}"), name)
-        self.lake.overwrite(name, rows, where=_where(name, parts), consumed=consumed)
+        whole = f"SELECT {columns} FROM ({old}) UNION ALL SELECT {columns} FROM made_{name}"  # noqa: S608 - columns of the contract
+        self.backend.raw_sql(f"CREATE OR REPLACE TEMP VIEW whole_{name} AS {whole}")
+        rows = stream(self.backend.shaped(f"whole_{name}", name), name)
+        self.lake.overwrite(name, rows, where=rows_of(name, parts), consumed=consumed)
 
     def _files(self, table: str, parts: Parts) -> list[str]:
         """Data files of some partitions."""
         files = self.lake.files(table, dates={day for day, _ in parts})
         if table == "events" and self.consumed["bucketed"] != 1:
             return files
-        return [file for file in files if islands.part_of(file) in parts]
+        return [file for file in files if part_of(file) in parts]
 
     def _parts(self, query: str) -> Parts:
         """Partitions of the dates and persons that a query lists."""
@@ -371,23 +370,3 @@ class _Run:
     def _count(self, table: str) -> int:
         rows = self.backend.raw_sql(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608 - name of our own
         return int(rows[0][0])
-
-
-def _where(name: str, parts: Parts) -> str:
-    """The condition that is true of the rows of some partitions."""
-    column = TABLES[name].date_column
-    if "bucket" not in TABLES[name].partition_by:
-        return f"{column} in ({', '.join(sorted({_quoted(day) for day, _ in parts}))})"
-    dates: dict[tuple[int, ...], list[date]] = {}
-    for day in sorted({day for day, _ in parts}):
-        buckets = tuple(sorted(bucket for other, bucket in parts if other == day))
-        dates.setdefault(buckets, []).append(day)
-    return " or ".join(
-        f"({column} in ({', '.join(map(_quoted, days))}) "
-        f"and bucket in ({', '.join(map(str, buckets))}))"
-        for buckets, days in dates.items()
-    )
-
-
-def _quoted(day: date) -> str:
-    return f"'{day.isoformat()}'"

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-from ibis.backends.duckdb import Backend
-
-from clickstream_platform.lake import Changes, Lake, view
+from clickstream_platform.lake import Changes, Engine, Lake, view
 from clickstream_platform.sessions.policy import SessionPolicy
 
 BEHAVIOUR = "bot_behaviour"
@@ -14,7 +12,7 @@ _BOTS = "SELECT visitor_key, event_date FROM {table} WHERE is_bot"
 
 
 def view_events(
-    backend: Backend, lake: Lake, policy: SessionPolicy, *, files: Sequence[str], name: str
+    backend: Engine, lake: Lake, policy: SessionPolicy, *, files: Sequence[str], name: str
 ) -> None:
     """Make data files of events a view, each event a bot's if the policy takes it for one."""
     if not policy.bots_by_behaviour:
@@ -30,7 +28,7 @@ def view_events(
     )
 
 
-def find_turned_days(backend: Backend, lake: Lake, changes: Changes) -> None:
+def find_turned_days(backend: Engine, lake: Lake, changes: Changes) -> None:
     """Leave ``turned_days``: visitors and dates of which behaviour says something else now.
 
     Files that went must still be there.

@@ -25,6 +25,7 @@ class Touchpoints(pa.DataFrameModel):
     touched_at: Instant = pa.Field(description="Start of the session.")
     touched_us: int = pa.Field(description="touched_at, microseconds since 1970-01-01 UTC.")
     touch_date: pl.Date = pa.Field(description="UTC date of touched_at; partition.")
+    bucket: pl.Int32 = pa.Field(ge=0, description="Bucket of person_key; partition.")
     channel: str = pa.Field(description="Channel of the session.")
     campaign_source: str = pa.Field(nullable=True, description="utm_source.")
     campaign_medium: str = pa.Field(nullable=True, description="utm_medium.")

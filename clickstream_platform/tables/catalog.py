@@ -188,7 +188,7 @@ TABLES: dict[str, StoredTable] = {
         StoredTable(
             name="touchpoints",
             contract=Touchpoints,
-            partition_by=("touch_date",),
+            partition_by=("touch_date", "bucket"),
             sort_by=("person_key", "touched_us"),
             person_columns=("person_id",),
             processing="attribution",

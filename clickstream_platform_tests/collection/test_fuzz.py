@@ -141,7 +141,7 @@ def check(arrival: Arrival, protocol: Protocol, batch: Batch) -> None:
     assert len(prepared) == len(batch.records)
     prepared += [refused(item, arrival, protocol.name) for item in batch.rejected]
     assert all(item.reason in REASONS for item in batch.rejected)
-    for line in minimised_lines(prepared):
+    for line in minimised_lines(prepared).splitlines(keepends=True):
         assert is_whole(line[:-1])
         record = msgspec.json.decode(line)
         assert record == json.loads(line)

@@ -17,8 +17,11 @@ from clickstream_platform.orchestration.jobs import TICK
 from clickstream_platform.orchestration.processes import PROCESS, is_alive, pid_of
 from clickstream_platform.orchestration.running import opened
 from clickstream_platform.settings import load_settings
+from clickstream_platform_tests.events.door import drop, event
 
 PATIENCE_S = 120.0
+MORE = 3_000
+"""Events that keep a run at work for long enough to be ended."""
 MODULE = "clickstream_platform.orchestration.definitions"
 
 
@@ -68,14 +71,17 @@ class Launched:
 
 
 def main(data: str) -> None:
-    """Launch three runs: one goes its way, one is ended, one is killed."""
-    with opened(load_settings(data)) as instance:
+    """Launch four runs: one goes its way, one is ended, one is killed, one takes up their work."""
+    settings = load_settings(data)
+    with opened(settings) as instance:
         whole = Launched(instance)
         until(lambda: whole.run.is_finished)
         found: dict[str, object] = {"whole": whole.run.status.value}
         found["is_own_process"] = pid_of(whole.named) != os.getpid()
         found["ended_again"] = whole.launcher.terminate(whole.run_id)
 
+        file = drop(settings, "b.ndjson", map(event, range(3, MORE + 3)))
+        os.utime(file, (file.stat().st_mtime - 60,) * 2)
         ended = Launched(instance)
         until(ended.at_work)
         found["health_at_work"] = ended.health.value
@@ -89,6 +95,10 @@ def main(data: str) -> None:
         until(lambda: not is_alive(killed.named))
         found["health_killed"] = killed.health.value
         found["ended_when_killed"] = killed.launcher.terminate(killed.run_id)
+
+        last = Launched(instance)
+        until(lambda: last.run.is_finished)
+        found["last"] = last.run.status.value
     sys.stdout.write(json.dumps(found) + "\n")
 
 

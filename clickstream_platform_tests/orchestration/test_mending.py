@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from clickstream_platform.cli.care import examine
 from clickstream_platform.events import Ledger, refresh_events
 from clickstream_platform.lake import BrokenSealError, Lake
+from clickstream_platform.lake.store import stored
 from clickstream_platform.orchestration import mend, rebuild
 from clickstream_platform.orchestration.stages import STAGES, Work, bring_up_to_date
 from clickstream_platform.settings import Settings, load_settings
@@ -79,6 +82,40 @@ def test_broken_table_is_named_and_made_anew(settings: Settings, table: str) -> 
     assert mended.lost == lake.broken_tables() == {}
     refresh(settings)
     assert contents(settings) == before
+    Ledger(settings.state).require_balance()
+
+
+@pytest.mark.parametrize("table", [t for s in STAGES if s.is_derived for t in s.tables])
+def test_table_of_an_earlier_version_is_made_anew(settings: Settings, table: str) -> None:
+    lake, before = Lake(settings.lake_folder), contents(settings)
+    rows = lake.scan(table).collect()
+    shutil.rmtree(lake.path(table))
+    parts = [*stored(table).partition_by]
+    last = next(name for name in reversed(rows.columns) if name not in parts)
+    write_deltalake(lake.path(table), rows.drop(last).to_arrow(), partition_by=parts)
+    refresh(settings)
+    assert contents(settings) == before
+    assert lake.scan(table).collect().sort(pl.all()).equals(rows.sort(pl.all()))
+
+
+def test_events_of_an_earlier_version_are_widened(settings: Settings) -> None:
+    lake, before = Lake(settings.lake_folder), contents(settings)
+    for table in ("raw_events", "events"):
+        rows = lake.scan(table).collect()
+        # Columns that hold nothing here: what is derived stays the same without them.
+        empty = [name for name in rows.columns if rows[name].null_count() == rows.height]
+        shutil.rmtree(lake.path(table))
+        rows = rows.drop(empty[:3])
+        write_deltalake(
+            lake.path(table), rows.to_arrow(), partition_by=[*stored(table).partition_by]
+        )
+    refresh(settings)
+    assert contents(settings) == before
+    file = drop(settings, "b.ndjson", [event(20, visitor_id="v1")])
+    os.utime(file, (file.stat().st_mtime - 60,) * 2)
+    refresh(settings)
+    assert lake.row_count("events") == len(before["events"]) + 1
+    assert lake.row_count("session_events") == lake.row_count("events")
     Ledger(settings.state).require_balance()
 
 

@@ -1,6 +1,7 @@
 """Abuses: what outsiders try at the collector, one test or table for each."""
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
@@ -35,8 +36,9 @@ from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.events.records import open_duckdb
 from clickstream_platform.lake import Lake
 from clickstream_platform.privacy import find_personal
-from clickstream_platform.services.collector import write_keys
-from clickstream_platform.settings import Settings, load_settings
+from clickstream_platform.services.collector import Collector, MemoryLog, write_keys
+from clickstream_platform.services.collector.app import Message
+from clickstream_platform.settings import CollectorSettings, Settings, load_settings
 from clickstream_platform.tables.events import Events
 from clickstream_platform_tests.events.door import landed
 from clickstream_platform_tests.services.wire import NOW, Door, batch, event, get, post
@@ -122,6 +124,40 @@ def test_02_signed_request_expires(door: Door) -> None:
 
 
 # -- 3: oversized bodies and many events ----------------------------------------------------------
+
+
+def test_03_a_request_is_freed_when_it_is_answered(door: Door) -> None:
+    """What only the collector of cycles frees would pile up: it seldom looks (`YOUNG_OBJECTS`)."""
+    sound = json.dumps(batch(door.key().key, event(1), event(2, page_url=f"/?m={EMAIL}"))).encode()
+    deep = b'{"events":[' + b"[" * 50_000
+    bodies = [sound, b"", deep, b'{"a":1,"a":2}', sound.replace(b"name", b"nam")]
+    app = Collector(CollectorSettings(), MemoryLog(), write_keys(door.settings))
+    statuses = []
+
+    async def exchange(body: bytes) -> None:
+        scope = {"type": "http", "method": "POST", "path": "/v1/events", "query_string": b""}
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Message) -> None:
+            statuses.append(message.get("status"))
+
+        await app(scope | {"headers": []}, receive, send)
+
+    async def unreachable() -> int:
+        for _ in range(2):  # what the first round remembers is none of a request
+            gc.collect()
+            for body in bodies:
+                await exchange(body)
+        return gc.collect()
+
+    gc.disable()
+    try:
+        assert asyncio.run(unreachable()) == 0
+    finally:
+        gc.enable()
+    assert [status for status in statuses if status] == [200, 400, 400, 400, 400] * 2
 
 
 def test_03_large_body_is_refused_before_it_is_read(door: Door) -> None:

@@ -109,7 +109,7 @@ def test_power_cut_leaves_what_was_acknowledged(
 
     async def acknowledged() -> None:
         for number in range(20):
-            await log.append("web", [framed(b'"n":%d}' % number)])
+            await log.append("web", framed(b'"n":%d}' % number), 1)
 
     asyncio.run(acknowledged())
     left_behind(tmp_path / "after", survived + b'{"_crc":"00000000","torn')
@@ -125,7 +125,11 @@ def append_all(log: EventLog, batches: Sequence[tuple[str, int]]) -> None:
     async def together() -> None:
         await asyncio.gather(
             *[
-                log.append(source, [framed(b'"n":"%d-%d"}' % (place, n)) for n in range(size)])
+                log.append(
+                    source,
+                    b"".join([framed(b'"n":"%d-%d"}' % (place, n)) for n in range(size)]),
+                    size,
+                )
                 for place, (source, size) in enumerate(batches)
             ]
         )
@@ -187,7 +191,7 @@ def test_identifiers_are_kept_and_texts_are_scrubbed() -> None:
         "user_id": "ann@example.com",
         "page_title": "Mail to ann@example.com",
     }
-    (line,) = minimised_lines([prepared(dict(record))])
+    line = minimised_lines([prepared(dict(record))])
     assert b'"user_id":"ann@example.com"' in line
     assert b'"page_title":"Mail to [email]"' in line
     assert is_whole(line[:-1])

@@ -57,9 +57,9 @@ def refresh_bot_behaviour(lake: Lake, settings: Settings, *, full: bool = False)
     try:
         events = view(backend, lake, "events", files=lake.files("events", dates=dates))
         if touched is not None:
-            days = backend.create_table("touched", touched, temp=True)
+            days = backend.make_table("touched", touched)
             events = events.semi_join(days, KEY)
-        rows = made = backend.create_table("made", bot_behaviour(events, rules), temp=True)
+        rows = made = backend.make_table("made", bot_behaviour(events, rules))
         if touched is not None:
             stored = view(backend, lake, TABLE, files=lake.files(TABLE, dates=dates))
             rows = stored.anti_join(days, KEY).union(made.select(stored.columns))

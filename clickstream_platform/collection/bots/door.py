@@ -2,10 +2,8 @@
 
 from functools import lru_cache
 
-import polars as pl
-
 from clickstream_platform.collection.arrivals import Arrival, Record
-from clickstream_platform.collection.bots.agents import bot_reason
+from clickstream_platform.collection.bots.agents import agent_reader
 from clickstream_platform.collection.bots.headers import HINTS, header_signals
 from clickstream_platform.collection.bots.ranges import BotRanges
 from clickstream_platform.collection.bots.rules import BotRules, BotVerdict
@@ -14,7 +12,8 @@ CACHED = 16_384
 """User agents, addresses and sets of headers that are remembered."""
 
 LONGEST = 512
-"""Characters of a header that are looked at: what is remembered stays below 50 MB."""
+"""Characters of a header that are looked at, and of a user agent that is remembered: what is
+remembered stays below 50 MB."""
 
 SIGNALS, SCORE = "bot_signals", "bot_score"
 """Fields that a record gets; absent where nothing matches."""
@@ -32,10 +31,8 @@ class BotScoring:
     """
 
     def __init__(self, rules: BotRules, ranges: BotRanges) -> None:
-        told = bot_reason(pl.col("agent"), rules.own_patterns)
-        self._of_agent = lru_cache(CACHED)(
-            lambda agent: pl.DataFrame({"agent": [agent]}).select(told).item()
-        )
+        self._of_any_agent = agent_reader(rules.own_patterns)
+        self._of_agent = lru_cache(CACHED)(self._of_any_agent)
         self._of_address = lru_cache(CACHED)(ranges.signals)
         self._of_headers = lru_cache(CACHED)(_header_signals)
         self._verdict = lru_cache(CACHED)(rules.verdict)
@@ -43,8 +40,9 @@ class BotScoring:
 
     def __call__(self, record: Record, arrival: Arrival) -> None:
         """Note on a record which rules match, and the score; what it said of that itself goes."""
-        record.pop(SIGNALS, None)
-        record.pop(SCORE, None)
+        if SIGNALS in record or SCORE in record:
+            record.pop(SIGNALS, None)
+            record.pop(SCORE, None)
         agent = record.get("user_agent")
         last, of, verdict = self._last
         if arrival is not last or agent != of:  # the records of a request come one after another
@@ -55,7 +53,10 @@ class BotScoring:
 
     def _judged(self, agent: object, arrival: Arrival) -> BotVerdict | None:
         """Verdict on what a request and a user agent show; None where they show nothing."""
-        reason = self._of_agent(agent) if isinstance(agent, str) and agent else None
+        reason = None
+        if isinstance(agent, str):
+            of_agent = self._of_agent if len(agent) <= LONGEST else self._of_any_agent
+            reason = of_agent(agent)
         signals: tuple[str, ...] = (reason,) if reason else ()
         if not arrival.is_server:
             headers = arrival.headers

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import polars as pl
+import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clickstream_platform.collection.bots.agents import search_for
 from clickstream_platform.definitions import read_toml
 from clickstream_platform.errors import DefinitionError
 
@@ -46,8 +48,9 @@ class BotRule(BaseModel):
                 raise ValueError(message)
             try:
                 pl.select(pl.lit("").str.contains(self.user_agent))
-            except pl.exceptions.ComputeError:
-                message = f"rule {self.id}: user_agent is no pattern of Rust's regex"
+                search_for(self.user_agent)
+            except (pl.exceptions.ComputeError, re2.error):
+                message = f"rule {self.id}: user_agent is no pattern of both Rust's regex and RE2"
                 raise ValueError(message) from None
         return self
 

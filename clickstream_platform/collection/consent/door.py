@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,6 +40,8 @@ CHOICE = "consent_update"
 """Event by which somebody chooses: it says whose choice it is, or nobody could keep to it."""
 
 OF_A_CHOICE = ("visitor_id", "user_id")
+
+_NOTHING: dict[str, object] = {}
 
 
 class ConsentDoor:
@@ -105,16 +108,22 @@ class ConsentDoor:
 
 def _speaks(record: Record) -> bool:
     """Whether an event may say anything about measurement: most say yes, or nothing."""
-    said = record.get("consent")
-    for place in (record, record.get("properties"), said):
-        # Trackers say of each event that Global Privacy Control is off, which says nothing.
-        if isinstance(place, dict) and (
-            place.get("gpc", False) is not False or not place.keys().isdisjoint(STRINGS)
-        ):
+    said, properties = record.get("consent"), record.get("properties")
+    if not isinstance(said, dict):
+        if said is not None or "consent_analytics" in record:
             return True
-    if not isinstance(said, Mapping):
-        return said is not None or "consent_analytics" in record
-    return said.get("analytics") is not True
+        said = _NOTHING
+    # Trackers say of each event that Global Privacy Control is off, which says nothing.
+    elif said.get("analytics") is not True or said.get("gpc", False) is not False:
+        return True
+    if not isinstance(properties, dict):
+        properties = _NOTHING
+    if SIGNALS.isdisjoint(chain(record, properties)):
+        return not STRINGS.isdisjoint(said)
+    return any(
+        place.get("gpc", False) is not False or not STRINGS.isdisjoint(place)
+        for place in (record, properties, said)
+    )
 
 
 def _relevant(place: object) -> dict[str, object] | None:

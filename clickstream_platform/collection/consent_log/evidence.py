@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.collection.consent import (
     COLUMNS,
@@ -16,6 +15,7 @@ from clickstream_platform.collection.consent import (
     consents_of,
     signals_of,
 )
+from clickstream_platform.lake import Engine
 
 SIGNAL_FIELDS = (
     "tcf_string",
@@ -47,7 +47,7 @@ def said_sql(properties: str = "properties") -> str:
     return f"CASE WHEN {mentioned} OR {about} THEN CAST(json_object({fields}) AS VARCHAR) END"
 
 
-def changed_choices(backend: Backend, events: str, subjects: str | None) -> pl.DataFrame:
+def changed_choices(backend: Engine, events: str, subjects: str | None) -> pl.DataFrame:
     """Events in which a visitor and user say something else than in the one before.
 
     Events that say nothing are passed over; synthetic ones do not count. Order is that of event

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-from ibis.backends.duckdb import Backend
 
 from clickstream_platform.collection.consent import CHOICES, Policy, load_policy
 from clickstream_platform.collection.consent_log.chain import (
@@ -27,7 +26,7 @@ from clickstream_platform.collection.consent_log.evidence import (
     judged,
     rules_version,
 )
-from clickstream_platform.lake import Changes, Lake, Refreshed, connect, polars_schema, view
+from clickstream_platform.lake import Changes, Engine, Lake, Refreshed, connect, polars_schema, view
 from clickstream_platform.settings import Settings
 
 
@@ -73,7 +72,7 @@ def refresh_consents(lake: Lake, settings: Settings) -> list[Refreshed]:
     ]
 
 
-def _new_choices(backend: Backend, lake: Lake, changes: Changes | None) -> tuple[pl.DataFrame, int]:
+def _new_choices(backend: Engine, lake: Lake, changes: Changes | None) -> tuple[pl.DataFrame, int]:
     """Choices that are not recorded yet, and how many events were looked at."""
     view(backend, lake, "events")
     view(backend, lake, "consents")

@@ -7,6 +7,7 @@ from clickstream_platform.privacy.minimisation.columns import (
     scrub_urls,
     truncate_ips,
 )
+from clickstream_platform.privacy.minimisation.keyed import truncated_ip
 from clickstream_platform.privacy.minimisation.records import scrub_records
 from clickstream_platform.privacy.minimisation.scrubber import QueryKeys
 
@@ -18,4 +19,5 @@ __all__ = [
     "scrub_texts",
     "scrub_urls",
     "truncate_ips",
+    "truncated_ip",
 ]

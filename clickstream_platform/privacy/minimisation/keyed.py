@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from clickstream_platform.privacy.minimisation.patterns import (
     CARD_DIGITS,
@@ -153,16 +154,24 @@ MASKED = re.compile(r"\[[a-z]+\]")
 _FLAGS = frozenset(
     ["true", "false", "yes", "no", "on", "off", "null", "none", "undefined", "0", "1"]
 )
+_LONGEST_FLAG = max(map(len, _FLAGS))
 _UUID = re.compile(r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _PART = re.compile(r"[^\[\].]+")
 _OPAQUE_LENGTH = 16
 _MIN_SECRET = 4
 _MIN_IBAN = 12
 _CODE = re.compile(r"\d{4,8}")
+_LONGEST_KNOWN = 64
+"""Characters of a key that is remembered: sites use few keys, and what is longer is none."""
 
 
 def plain_key(key: str) -> str:
     """Bring a key to the form of the lists above: ``user[E-Mail]`` is ``email``."""
+    return _plain_key(key) if len(key) <= _LONGEST_KNOWN else _plain_key.__wrapped__(key)
+
+
+@lru_cache(maxsize=4096)
+def _plain_key(key: str) -> str:
     parts = _PART.findall(key)
     return re.sub(r"[^a-z0-9]", "", parts[-1].lower()) if parts else ""
 
@@ -174,15 +183,17 @@ def announces(key: str) -> bool:
 
 def announced(key: str, value: str, *, in_url: bool) -> str | None:
     """Kind of personal value that a plain key announces and the value bears out, or None."""
-    if not value or MASKED.fullmatch(value) or value.lower() in _FLAGS:
+    if len(value) <= _LONGEST_FLAG and (not value or value.lower() in _FLAGS):
+        return None
+    if value[0] == "[" and MASKED.fullmatch(value):
         return None
     return _announced_value(key, value) or _announced_secret(key, value, in_url=in_url)
 
 
 def _announced_value(key: str, value: str) -> str | None:
-    digits = sum(map(str.isdigit, value))
     if key in EMAIL_KEYS:
-        return "email" if digits < len(value) else None
+        return None if value.isdigit() else "email"
+    digits = sum(map(str.isdigit, value))
     if key in PHONE_KEYS or key.endswith(PHONE_ENDINGS):
         return "phone" if digits in PHONE_DIGITS else None
     if key in CARD_KEYS:

@@ -6,8 +6,9 @@ import json
 import re
 import unicodedata
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
-from urllib.parse import quote, unquote, unquote_plus
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from clickstream_platform.privacy.minimisation.keyed import (
     announced,
@@ -58,10 +59,16 @@ CAMPAIGN_KEYS = frozenset(
 DEPTH = 12
 """Encodings inside each other that are undone; what lies deeper is masked unseen."""
 
-_URL = re.compile(r"(?i)\b[a-z][a-z0-9+.-]{1,20}+://[^\s\"'<>]+")
+_ABSOLUTE_URL = r"\b[a-z][a-z0-9+.-]{1,20}+://[^\s\"'<>]+"
+_URL = re.compile(_ABSOLUTE_URL, re.IGNORECASE)
 _URL_PARTS = re.compile(r"([a-zA-Z][\w+.-]*+:)?(//[^/?#]*+)?([^?#]*+)(\?[^#]*+)?(#.*+)?", re.DOTALL)
-_RELATIVE_URL = re.compile(r"[/?#][^\s\"<>]*+")
-_URL_FORMS = (_RELATIVE_URL, _URL, re.compile(r"(?i:tel|sms|callto|mailto):[^\s\"<>]+"))
+_URL_FORMS = re.compile(
+    rf"[/?#][^\s\"<>]*+|{_ABSOLUTE_URL}|(?:tel|sms|callto|mailto):[^\s\"<>]+",
+    re.IGNORECASE,
+)
+"""What a text looks like that is an address as a whole: relative, absolute or of a call."""
+_CALLS = frozenset({"tel:", "sms:", "callto:"})
+_INLINE = frozenset({"data:", "javascript:"})
 _PAIR = re.compile(r"(?<![^\s&?#;,{(])([\w.%\[\]-]+)=([^\s&\"'<>;,#]+)")
 _AT_ENTITY = re.compile(r"&(?:amp;)*#(?:0*64|[xX]0*40);")
 """An at sign as HTML writes it, whose number sign would otherwise begin the fragment."""
@@ -112,7 +119,7 @@ class Scrubber:
 
     def __init__(self, *, query_keys: QueryKeys = "detect", allowed: Collection[str] = ()) -> None:
         self.keeps_all_keys = query_keys == "detect"
-        self._allowed = CAMPAIGN_KEYS | {key.lower() for key in allowed}
+        self._allowed = CAMPAIGN_KEYS.union(key.lower() for key in allowed)
         self._seen: dict[tuple[str, str], Cleaned] = {}
         self._parameters: dict[str, Cleaned] = {}
         self._keys: dict[str, tuple[str, bool, bool]] = {}
@@ -127,7 +134,7 @@ class Scrubber:
         stripped = text.strip()
         if stripped[-1:] == _JSON_ENDS.get(stripped[:1]) and _is_json(stripped):
             return self._json(text, depth)
-        if any(form.fullmatch(stripped) for form in _URL_FORMS):
+        if _URL_FORMS.fullmatch(stripped):
             return self.url(text, depth)
         kinds: set[str] = set()
         text = self._embedded(text, kinds, depth)
@@ -148,7 +155,7 @@ class Scrubber:
             return cleaned.text
 
         def pair(match: re.Match[str]) -> str:
-            value = unquote_plus(match[2])
+            value = unquoted_plus(match[2])
             if kind := announced(plain_key(unquote(match[1])), value, in_url=True):
                 kinds.add(kind)
                 return f"{match[1]}={_in_place(kind, value)}"
@@ -162,15 +169,16 @@ class Scrubber:
         """Scrub a URL, absolute or not: user, path, query and fragment; masks are URL-safe."""
         if depth > DEPTH:
             return Cleaned(mask("encoded"), frozenset({"encoded"}))
-        match = _URL_PARTS.fullmatch(_AT_ENTITY.sub("@", url))
+        match = _URL_PARTS.fullmatch(_AT_ENTITY.sub("@", url) if "#" in url else url)
         if match is None:
             return Cleaned(url)
-        scheme, authority, path, query, fragment = (part or "" for part in match.groups())
+        scheme, authority, path, query, fragment = match.groups("")
         kinds: set[str] = set()
-        if scheme.lower() in {"tel:", "sms:", "callto:"} and not authority:
+        lowered = scheme.lower()
+        if lowered in _CALLS and not authority:
             kinds.update({"phone"} if path != quote(mask("phone")) else ())
             path = quote(mask("phone"))
-        elif scheme.lower() in {"data:", "javascript:"}:
+        elif lowered in _INLINE:
             return self._decoded(url, depth)
         if "@" in authority:
             kinds.add("token")
@@ -342,10 +350,10 @@ class Scrubber:
 
     def _value(self, plain: str, value: str, kinds: set[str], depth: int) -> str:
         """Scrub the value of a query key."""
-        decoded = unquote_plus(value)
+        decoded = unquoted_plus(value)
         if kind := announced(plain, decoded, in_url=True):
             kinds.add(kind)
-            return quote(_in_place(kind, decoded), safe=_QUERY_SAFE)
+            return _quoted_mask(_in_place(kind, decoded))
         if _BARE_PHONE.fullmatch(value):
             decoded = "+" + decoded[1:]
         if plain.endswith("id") and decoded.isdigit():
@@ -357,13 +365,13 @@ class Scrubber:
         return quote(cleaned.text, safe=_QUERY_SAFE)
 
     def _query(self, mark: str, query: str, kinds: set[str], depth: int) -> str:
-        pairs = [pair for pair in query.split("&") if self._keeps(pair, kinds)]
-        text = "&".join(self._parameter(pair, kinds, depth) for pair in pairs)
+        pairs = query.split("&")
+        if not self.keeps_all_keys:
+            pairs = [pair for pair in pairs if self._keeps(pair, kinds)]
+        text = "&".join([self._parameter(pair, kinds, depth) for pair in pairs])
         return mark + text if text or not query else ""
 
     def _keeps(self, pair: str, kinds: set[str]) -> bool:
-        if self.keeps_all_keys:
-            return True
         key = unquote(pair.partition("=")[0]).lower()
         if key.startswith("utm_") or key in self._allowed:
             return True
@@ -457,9 +465,27 @@ def _decoded_once(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFKC", text)
 
 
+@lru_cache(maxsize=1024)
+def _quoted_mask(text: str) -> str:
+    """What stands in place of an announced value, as a query writes it."""
+    return quote(text, safe=_QUERY_SAFE)
+
+
+def unquoted_plus(value: str) -> str:
+    """`urllib.parse.unquote_plus`, but faster where nothing or only ASCII is encoded."""
+    value = value.replace("+", " ")
+    if "%" not in value:
+        return value
+    return unquote_to_bytes(value).decode("utf-8", "replace") if value.isascii() else unquote(value)
+
+
 def _is_plain(text: str) -> bool:
     """Tell, without trying the rules, that a text can hold nothing personal."""
-    if len(text) < _MIN_PERSONAL or HARMLESS.fullmatch(text):
+    if len(text) < _MIN_PERSONAL:
+        return True
+    if "//" in text or "=" in text or "@" in text or "%" in text:
+        return False  # of these `_SPECIAL` holds more, and nothing harmless any
+    if HARMLESS.fullmatch(text):
         return True
     if text.isdigit() and text.isascii():
         return not is_card(text)

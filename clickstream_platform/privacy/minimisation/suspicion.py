@@ -122,10 +122,10 @@ def suspicious_lines(lines: Sequence[bytes]) -> list[int]:
     found: list[int] = []
     if (match := _search(text)) is None:
         return found
-    ends = [end - 1 for end in accumulate(len(line) + 1 for line in lines)]
+    starts = list(accumulate([len(line) + 1 for line in lines]))  # of the lines that follow
     while match is not None:
-        found.append(bisect_right(ends, match.start()))
-        if (start := ends[found[-1]] + 1) >= len(text):
+        found.append(bisect_right(starts, match.start()))
+        if (start := starts[found[-1]]) >= len(text):
             break
         match = _search(text, start)
     return found

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import msgspec
-import polars as pl
 
 from clickstream_platform.collection.arrivals import Answer, Arrival, Batch
 from clickstream_platform.collection.arrivals import Protocol as WireProtocol
@@ -24,7 +23,7 @@ from clickstream_platform.collection.limits import (
     MAX_URL_BYTES,
     inflated,
 )
-from clickstream_platform.collection.lines import minimised_lines
+from clickstream_platform.collection.lines import Prepared, minimised_lines
 from clickstream_platform.collection.origins import Origins
 from clickstream_platform.collection.policy import Enrichment, admitted, refused, refused_request
 from clickstream_platform.collection.protocols import protocol_at, stub_at
@@ -32,7 +31,7 @@ from clickstream_platform.collection.rates import Meter, Rate
 from clickstream_platform.collection.refusals import RETRY_AFTER_S, RefusedError
 from clickstream_platform.collection.tracker.serving import script_at
 from clickstream_platform.collection.write_keys import WriteKey, WriteKeys
-from clickstream_platform.privacy import truncate_ips
+from clickstream_platform.privacy import truncated_ip
 from clickstream_platform.services.collector.log import LogCounts
 from clickstream_platform.settings import CollectorSettings
 
@@ -70,8 +69,8 @@ class Log(Protocol):
     def start(self) -> None:
         """Begin to take records."""
 
-    def append(self, source: str, lines: Sequence[bytes]) -> Awaitable[None]:
-        """Take framed lines; what is returned is done when they are durable."""
+    def append(self, source: str, lines: bytes, records: int) -> Awaitable[None]:
+        """Take framed lines, one a record; what is returned is done when they are durable."""
 
     def close(self) -> None:
         """Take nothing more."""
@@ -202,11 +201,27 @@ class Collector:
         return await self._collect(request, protocol)
 
     async def _collect(self, request: Request, protocol: WireProtocol) -> Answer:
-        query = request.scope["query_string"]
-        if len(query) > MAX_URL_BYTES:
+        if len(request.scope["query_string"]) > MAX_URL_BYTES:
             reason = "body_too_large"
             raise RefusedError(reason)
-        raw = await self._body(request)
+        # What is decoded goes before the disk is waited for: what all that wait would hold does not
+        # fit into the processor's cache.
+        outcome, durable = self._take(request, protocol, await self._body(request))
+        if durable is not None:
+            await durable
+        if isinstance(outcome, str):
+            raise RefusedError(outcome)
+        return outcome
+
+    def _take(
+        self, request: Request, protocol: WireProtocol, raw: bytes
+    ) -> tuple[Answer | str, Awaitable[None] | None]:
+        """Judge a request, and hand what it brings to the log.
+
+        Returns:
+            The answer, or the reason of a refusal; and what to wait for before it is told.
+        """
+        query = request.scope["query_string"]
         arrival = Arrival(
             path=request.scope["path"],
             query=dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {},
@@ -226,15 +241,16 @@ class Collector:
             batch = protocol.decode(arrival, payload)
             self._check_rate(key, request, len(batch.records) + len(batch.rejected))
         except RefusedError as refusal:
-            await self._keep_refused(refusal, arrival, protocol, key, len(raw))
-            raise
-        await self._take(batch, arrival, protocol, key)
-        return protocol.answer(arrival, batch)
+            kept = self._keep_refused(refusal.reason, arrival, protocol, key, len(raw))
+            return refusal.reason, kept
+        lines = self._judged(batch, arrival, protocol, key)
+        answer = protocol.answer(arrival, batch)
+        return answer, self._append(lines, protocol.source or key.source) if lines else None
 
-    async def _take(
+    def _judged(
         self, batch: Batch, arrival: Arrival, protocol: WireProtocol, key: WriteKey
-    ) -> None:
-        """Make the sound records of a batch durable, and its refused ones, too."""
+    ) -> list[Prepared]:
+        """The sound records of a batch, and its refused ones, too."""
         lines = admitted(
             batch,
             arrival,
@@ -246,26 +262,28 @@ class Collector:
             self.refusals[rejection.reason] = self.refusals.get(rejection.reason, 0) + 1
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
                 lines.append(refused(rejection, arrival, protocol.name))
-        if lines:
-            await self.log.append(protocol.source or key.source, minimised_lines(lines))
+        return lines
+
+    def _append(self, lines: Sequence[Prepared], source: str) -> Awaitable[None]:
+        return self.log.append(source, minimised_lines(lines), len(lines))
 
     async def _keep_refused(
         self,
-        refusal: RefusedError,
+        reason: str,
         arrival: Arrival,
         protocol: WireProtocol,
         key: WriteKey | None,
         body_bytes: int,
     ) -> None:
         """Put a refused request into quarantine, if the key says whose it is."""
-        if refusal.reason.startswith(("key_", "signature_", "rate_")):
+        if reason.startswith(("key_", "signature_", "rate_")):
             return
         try:
             # A body that cannot be read holds no key, but a header may.
             key = key or self._key(protocol.key(arrival, None))
             if self._per_quarantine.admits(key.key_id, 1, time.monotonic()):
-                line = refused_request(refusal.reason, arrival, protocol.name, body_bytes)
-                await self.log.append(protocol.source or key.source, minimised_lines([line]))
+                line = refused_request(reason, arrival, protocol.name, body_bytes)
+                await self._append([line], protocol.source or key.source)
         except RefusedError:
             return
 
@@ -363,6 +381,4 @@ def refusal_body(refusal: RefusedError) -> bytes:
 @lru_cache(maxsize=65_536)
 def network_of(address: str | None) -> str | None:
     """An address cut to its network, as it may be stored."""
-    if address is None:
-        return None
-    return truncate_ips(pl.Series([address], dtype=pl.String)).item()  # type: ignore[no-any-return]
+    return None if address is None else truncated_ip(address)

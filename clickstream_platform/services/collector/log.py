@@ -114,15 +114,14 @@ class EventLog:
         recover(self.landing, self.counts)
         self._thread.start()
 
-    def append(self, source: str, lines: Sequence[bytes]) -> asyncio.Future[None]:
-        """Hand framed lines to the writer; the future is done when they are durable.
+    def append(self, source: str, lines: bytes, records: int) -> asyncio.Future[None]:
+        """Hand the lines of some records to the writer; the future is done when they are durable.
 
         A `RefusedError`, raised here or by the future, says that the disk did not take them
         (``log_unavailable``), or that too much waits for it already (``overloaded``). Nothing was
         acknowledged, and nothing counts.
         """
-        data = b"".join(lines)
-        size = len(data)
+        size = len(lines)
         done = asyncio.get_running_loop().create_future()
         with self._wake:
             if self._is_closing:
@@ -132,7 +131,7 @@ class EventLog:
                 reason = "overloaded"
                 raise RefusedError(reason)
             self._pending_bytes += size
-            self._waiting.append(_Append(source, data, len(lines), done))
+            self._waiting.append(_Append(source, lines, records, done))
             if self._is_idle:
                 self._is_idle = False
                 self._wake.notify()
@@ -352,10 +351,10 @@ class MemoryLog:
     def start(self) -> None:
         """Begin to take records."""
 
-    async def append(self, source: str, lines: Sequence[bytes]) -> None:
+    async def append(self, source: str, lines: bytes, records: int) -> None:
         """Keep lines."""
-        self.lines += [(source, line) for line in lines]
-        self.counts.records += len(lines)
+        self.lines += [(source, line) for line in lines.splitlines(keepends=True)]
+        self.counts.records += records
 
     def close(self) -> None:
         """Take nothing more."""

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clickstream_platform.collection.bots import bot_reason
-from clickstream_platform.collection.bots.agents import DECLARED, NO_PROGRAM
+from clickstream_platform.collection.bots.agents import DECLARED, NO_PROGRAM, agent_reader
 
 METHOD = Path(__file__).parents[3] / "docs/methods/bots.md"
 
@@ -48,8 +50,28 @@ def test_reason_is_the_first_rule_that_tells(agent: str, reason: str | None) -> 
 
 
 def test_patterns_of_the_user_come_first() -> None:
-    own = {"our_monitor": "(?i)acme"}
-    assert reasons(["curl/8 acme", "curl/8", CHROME], own) == ["our_monitor", "http_client", None]
+    own = {"our_monitor": "(?i)acme", "our_other": "8"}
+    agents = ["curl/8 acme", "curl/8", "curl/7", CHROME]
+    assert reasons(agents, own) == ["our_monitor", "our_other", "http_client", None]
+    assert [*map(agent_reader(own), agents)] == reasons(agents, own)
+
+
+def test_one_agent_is_told_as_a_column_of_them(shared: Path) -> None:
+    agents = labelled(shared)["ua"].to_list()
+    assert [*map(agent_reader(), agents)] == reasons(agents)
+
+
+PIECES = (
+    *("Mozilla/5.0", "curl/8", "HeadlessChrome", "Googlebot", "GPTBot", "Cubot", "bot", "Rss", "x"),
+    *("http://", "www.", "a@b.cd", " ", "/", "(", "_", "-", "\t", "\x0b", "\n", "1"),
+)
+reader = agent_reader()
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.text(st.characters(max_codepoint=127)), max_size=8))
+def test_any_agent_in_ascii_is_told_as_a_column_of_one(pieces: list[str]) -> None:
+    agent = "".join(pieces)
+    assert [reader(agent)] == reasons([agent])
 
 
 def labelled(shared: Path) -> pl.DataFrame:

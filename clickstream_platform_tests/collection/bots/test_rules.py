@@ -127,6 +127,9 @@ description = "y"
             MADE_UP + 'user_agent = "(?=a)"', r"rule\.x: rule x: user_agent is no", id="lookahead"
         ),
         pytest.param(
+            MADE_UP + 'user_agent = "(?x) a"', r"rule\.x: .* both Rust's regex and RE2", id="Rust's"
+        ),
+        pytest.param(
             '[[rule]]\nid = "headless"\nat_least = 3',
             r"rule\.headless: rule headless: at_least is for rules of layer behaviour",
             id="number of a user agent",

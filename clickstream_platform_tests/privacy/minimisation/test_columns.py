@@ -30,7 +30,7 @@ from clickstream_platform.privacy.minimisation.keyed import (
     SECRET_KEYS,
     SOCIAL_SECURITY_KEYS,
 )
-from clickstream_platform.privacy.minimisation.scrubber import Scrubber
+from clickstream_platform.privacy.minimisation.scrubber import Scrubber, unquoted_plus
 
 ANN = "ann.smith@example.com"
 CARD, OTHER_CARD = "4111111111111111", "378282246310005"
@@ -358,6 +358,11 @@ def test_every_announcing_key_passes_the_sieve(key: str, value: str) -> None:
     assert value not in url(f"/?{key.upper()}={quote(value)}")
     if Scrubber().payload(json.dumps({key: value})).kinds:
         assert payload({"a": 1, key: value}) != {"a": 1, key: value}
+
+
+@given(st.text("aé%4+0Cc3Aaf", max_size=12) | st.text())
+def test_query_values_are_read_as_the_standard_library_reads_them(value: str) -> None:
+    assert unquoted_plus(value) == unquote_plus(value)
 
 
 def test_long_hostile_texts_take_no_time() -> None:

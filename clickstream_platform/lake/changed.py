@@ -5,9 +5,9 @@ from datetime import date
 from pathlib import Path
 
 import ibis.expr.types as ir
-from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake import Changes, Lake, view
+from clickstream_platform.lake.engine import Engine, view
+from clickstream_platform.lake.store import Changes, Lake
 
 
 def net_changes(lake: Lake, table: str, *, since: int) -> Changes | None:
@@ -25,7 +25,7 @@ def net_changes(lake: Lake, table: str, *, since: int) -> Changes | None:
 
 
 def changed_rows(
-    backend: Backend, lake: Lake, table: str, changes: Changes, columns: Sequence[str]
+    backend: Engine, lake: Lake, table: str, changes: Changes, columns: Sequence[str]
 ) -> ir.Table | None:
     """Rows that are there now and were not, or were there and are not, in some columns.
 

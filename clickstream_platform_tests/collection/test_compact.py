@@ -1,0 +1,38 @@
+"""The compact protocol: a shape that is known is copied at once, and reads like any other."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clickstream_platform.collection.arrivals import Arrival, Batch
+from clickstream_platform.collection.protocols.compact import COMPACT, TEXTS
+
+NAMES = [*TEXTS, "created_at", "engaged_time_ms", "revenue", "consent", "properties"]
+VALUES: st.SearchStrategy[object] = st.sampled_from(
+    ["", "page_view", None, True, False, 0, 7, 7.0, 7.5, 2.0**63, {}, []]
+) | st.dictionaries(st.sampled_from(["order_id", "revenue"]), st.just("7"), max_size=2)
+EVENTS = st.dictionaries(st.sampled_from([*NAMES, "is_synthetic"]), VALUES, max_size=4)
+
+
+def decoded(*events: dict[str, object]) -> Batch:
+    """What becomes of events."""
+    arrival = Arrival(path="/v1/events", query={}, headers={}, body=b"", received_us=1)
+    return COMPACT.decode(arrival, {"sent_at": 5, "events": list(events)})
+
+
+def test_unknown_field_changes_nothing_but_the_way_it_is_read() -> None:
+    event: dict[str, object] = {"id": "e1", "name": "purchase", "revenue": 9.5, "created_at": 7.5}
+    (known, read) = decoded(event, event | {"x": 1}).records
+    assert known == read
+    assert known["event_id"] == "e1"
+    assert (known["revenue"], known["created_at"]) == (9.5, 7), "milliseconds are whole"
+
+
+@given(EVENTS, EVENTS)
+def test_events_read_alike_whether_their_shape_is_known(
+    first: dict[str, object], second: dict[str, object]
+) -> None:
+    # What no field is known for has every field looked at singly.
+    found = decoded(first, second, first)
+    singly = decoded(*[event | {"x": 1} for event in (first, second, first)])
+    assert found == singly
+    assert repr(found) == repr(singly), "7 is not 7.0"
