@@ -343,7 +343,7 @@ class Loader:
         if not hits:
             return
         self.lake.require_sound("events", [str(name) for (name,) in hits])
-        held = f"[{', '.join(quoted(name) for (name,) in hits)}]"
+        held = read_files(self.lake, "events", [str(name) for (name,) in hits])
         differs = " OR ".join(
             f"stored.{column} IS DISTINCT FROM {_of(staged, 'staged')}"
             for column, staged in CONTENT.items()
@@ -354,7 +354,7 @@ class Loader:
             f"stored.user_id, stored.identifiers, ({differs}) AS is_conflict, "
             "(epoch_us(stored.received_at), stored.batch_id, stored.ordinal) "
             "<= (keyed.received_us, keyed.batch_id, keyed.ordinal) AS stored_stays "
-            f"FROM read_parquet({held}, hive_partitioning = false) stored "
+            f"FROM ({held}) stored "
             "JOIN keyed USING (event_key, event_id) JOIN staged ON staged.rowid = keyed.row_id "
             "WHERE keyed.row_id NOT IN (SELECT row_id FROM lost)"
         )
