@@ -188,7 +188,7 @@ def test_shipped_segment_source_joins_devices_by_what_people_say_of_themselves(
 ) -> None:
     phone = {"traits": {"email": "Eve@Example.org"}, "device": {"id": "a-1b2c3d4e5f"}}
     at = NOON.isoformat()
-    said = [
+    said: list[dict[str, object]] = [
         {"anonymousId": "web-eve-0001", "type": "identify", "traits": {"email": "eve@example.org"}},
         {"anonymousId": "app-eve-0002", "type": "track", "event": "Opened", "context": phone},
         {"anonymousId": "app-eve-0003", "type": "screen", "context": {"device": phone["device"]}},
