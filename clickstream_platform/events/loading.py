@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -279,7 +280,7 @@ class Loader:
         ) as connection:
             # A relation is computed on every thread; the result of execute() on one.
             rows = connection.sql(computed_sql(adapter, self.settings, raw)).to_arrow_table()
-            rows = rows.append_column("row_id", pa.array(range(rows.num_rows), pa.int64()))
+            rows = rows.append_column("row_id", pa.array(np.arange(rows.num_rows)))
             connection.register("staged", rows)
             self._settle_repetitions(connection)
             self._write(connection, pl.DataFrame(pl.from_arrow(rows, rechunk=False)), outcome)
@@ -330,7 +331,7 @@ class Loader:
         if not hits:
             return
         self.lake.require_sound("events", [str(name) for (name,) in hits])
-        held = f"[{', '.join(quoted(name) for (name,) in hits)}]"
+        held = read_files(self.lake, "events", [str(name) for (name,) in hits])
         differs = " OR ".join(
             f"stored.{column} IS DISTINCT FROM {_of(staged, 'staged')}"
             for column, staged in CONTENT.items()
@@ -341,7 +342,7 @@ class Loader:
             f"stored.user_id, stored.identifiers, ({differs}) AS is_conflict, "
             "(epoch_us(stored.received_at), stored.batch_id, stored.ordinal) "
             "<= (keyed.received_us, keyed.batch_id, keyed.ordinal) AS stored_stays "
-            f"FROM read_parquet({held}, hive_partitioning = false) stored "
+            f"FROM ({held}) stored "
             "JOIN keyed USING (event_key, event_id) JOIN staged ON staged.row_id = keyed.row_id "
             "WHERE keyed.row_id NOT IN (SELECT row_id FROM lost)"
         )

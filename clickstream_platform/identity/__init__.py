@@ -4,7 +4,6 @@ from clickstream_platform.identity.blocked import (
     BLOCKED_IDS,
     BlockedIds,
     blocked_ids,
-    is_blocked,
     load_blocked,
 )
 from clickstream_platform.identity.components import (
@@ -64,7 +63,6 @@ __all__ = [
     "identifier_rules",
     "identity_as_of",
     "identity_links",
-    "is_blocked",
     "load_blocked",
     "load_rules",
     "map_identities",

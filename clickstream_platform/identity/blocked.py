@@ -45,8 +45,3 @@ def blocked_ids(definitions: Path | None = None) -> BlockedIds:
 
 BLOCKED_IDS = blocked_ids().values
 """The shipped values, trimmed and in lower case."""
-
-
-def is_blocked(identifier: pl.Expr) -> pl.Expr:
-    """True where a raw identifier stands for nobody, by the shipped rules."""
-    return blocked_ids().is_blocked(identifier)

@@ -191,7 +191,7 @@ class Verdicts:
                 lineterminator=text[len(text.rstrip("\r\n")) :],
             ).writerow(cells)
             return written.getvalue()
-        for path in {path for kind, path in self.form.fields if kind != "user"}:
+        for path in sorted({path for kind, path in self.form.fields if kind != "user"}):
             leaf = re.escape(json.dumps(path.rsplit(".", 1)[-1]))
             rename = partial(self._rename, path)
             text = re.sub(rf'({leaf}\s*:\s*)("(?:[^"\\]|\\.)*"|[^,}}\s]+)', rename, text)

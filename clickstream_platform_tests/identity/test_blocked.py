@@ -6,24 +6,28 @@ import polars as pl
 import pytest
 
 from clickstream_platform.errors import DefinitionError
-from clickstream_platform.identity import BLOCKED_IDS, blocked_ids, is_blocked, load_blocked
+from clickstream_platform.identity import BLOCKED_IDS, blocked_ids, load_blocked
 
 
 def blocked(*identifiers: str | None) -> list[bool | None]:
     frame = pl.DataFrame({"id": identifiers}, schema={"id": pl.String})
-    return frame.select(is_blocked(pl.col("id")))["id"].to_list()
+    return frame.select(blocked_ids().is_blocked(pl.col("id")))["id"].to_list()
 
 
 @pytest.mark.parametrize(
     "identifier",
-    ["", " ", "NULL", " Undefined\n", "00000000-0000-0000-0000-000000000000", "0000", "0-0", "-1"],
+    [
+        *("", " ", "NULL", " Undefined\n", "00000000-0000-0000-0000-000000000000"),
+        *("0000", "0-0", "-1", "[email]", "[erased]", "Test@example.org", "no-reply@example.com"),
+    ],
 )
 def test_stands_for_nobody(identifier: str) -> None:
     assert blocked(identifier) == [True]
 
 
 @pytest.mark.parametrize(
-    "identifier", ["00123", "1", "nobody", "a0", "0x0", "null-7", "annonymous"]
+    "identifier",
+    ["00123", "1", "nobody", "a0", "0x0", "null-7", "annonymous", "my-test@x.org", "[1]"],
 )
 def test_stands_for_somebody(identifier: str) -> None:
     assert blocked(identifier) == [False]

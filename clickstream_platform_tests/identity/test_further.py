@@ -386,6 +386,12 @@ def test_rules_as_a_file_are_the_rules(tmp_path: Path) -> None:
     assert load_rules(tmp_path / "rules.toml") == RULES
 
 
+def test_shipped_limits_are_one_user_and_five_of_the_others() -> None:
+    limits = dict(identifier_rules().limits)
+    assert (limits.pop("user"), limits.pop("visitor")) == (1, 100)
+    assert set(limits.values()) == {5}
+
+
 def test_further_types_are_written_with_their_values() -> None:
     assert RULES.further == ["email"]
     assert RULES.written("email", "Ann@example.org") == "email:Ann@example.org"

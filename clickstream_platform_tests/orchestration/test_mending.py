@@ -111,10 +111,12 @@ def test_events_of_an_earlier_version_are_widened(settings: Settings) -> None:
         )
     refresh(settings)
     assert contents(settings) == before
-    file = drop(settings, "b.ndjson", [event(20, visitor_id="v1")])
+    # One that is new, and one that the old rows have.
+    file = drop(settings, "b.ndjson", [event(20, visitor_id="v1"), event(3)])
     os.utime(file, (file.stat().st_mtime - 60,) * 2)
     refresh(settings)
     assert lake.row_count("events") == len(before["events"]) + 1
+    assert lake.row_count("duplicate_events") == 1
     assert lake.row_count("session_events") == lake.row_count("events")
     Ledger(settings.state).require_balance()
 

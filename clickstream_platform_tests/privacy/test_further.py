@@ -183,6 +183,23 @@ def test_address_of_two_users_leads_to_nobody(app: Settings) -> None:
     assert FAMILY not in {value for _, value in bob.values}
 
 
+def test_shipped_segment_source_joins_devices_by_what_people_say_of_themselves(
+    app: Settings,
+) -> None:
+    phone = {"traits": {"email": "Eve@Example.org"}, "device": {"id": "a-1b2c3d4e5f"}}
+    at = NOON.isoformat()
+    said: list[dict[str, object]] = [
+        {"anonymousId": "web-eve-0001", "type": "identify", "traits": {"email": "eve@example.org"}},
+        {"anonymousId": "app-eve-0002", "type": "track", "event": "Opened", "context": phone},
+        {"anonymousId": "app-eve-0003", "type": "screen", "context": {"device": phone["device"]}},
+    ]
+    lines = [{"messageId": f"m{n}", "timestamp": at, **each} for n, each in enumerate(said)]
+    land(app, "messages.ndjson", ndjson(lines), source="segment")
+    materialize(app)
+    assert frozenset({"web-eve-0001", "app-eve-0002", "app-eve-0003"}) in persons(app)
+    assert set(scan_residue(app, [("email", "eve@example.org")], []).by_store) == {"landing"}
+
+
 @pytest.mark.parametrize("refreshed", [True, False])
 def test_device_between_two_users_is_neither_ones(app: Settings, *, refreshed: bool) -> None:
     # It gave Ann's address and Cid's customer number: one of them may be wrong.

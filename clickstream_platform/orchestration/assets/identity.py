@@ -19,7 +19,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
             kinds={"duckdb"},
             deps=["events", "identity_decisions"],
             condition=when_behind(),
-            code_version="2",
+            code_version="3",
         )
         for name in IDENTITY.tables
     ],
@@ -27,7 +27,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
     retry_policy=TRANSIENT,
 )
 def identity_map(context: dg.AssetExecutionContext, platform: Platform) -> Materialized:
-    """Link visitors to the users they signed in as; merge nobody who is shared or in conflict."""
+    """Link what events show together; merge nobody who is shared or in conflict."""
     yield from materialize(context, platform, IDENTITY)
 
 
