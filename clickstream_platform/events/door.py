@@ -152,11 +152,16 @@ def _identifiers(
     # Several batches, so that DuckDB shares them between its threads.
     batches = records.to_arrow().to_batches(max_chunksize=SHARED_ROWS)
     connection.register("records", pa.Table.from_batches(batches))
-    rows = connection.sql(
+    fast, careful = (
         f"SELECT ordinal, read_error, {ids} FROM (SELECT ordinal, coalesce(read_error, "
         "CASE WHEN x IS NULL OR ltrim(payload)[1] <> '{' THEN 'is no JSON object' END) "
-        f"AS read_error{read.columns} FROM (SELECT *, {read.parsed} AS x FROM records))"
-    ).to_arrow_table()
+        f"AS read_error{read.columns} FROM (SELECT *, {parsed} AS x FROM records))"
+        for parsed in read.parsed_forms()
+    )
+    try:
+        rows = connection.sql(fast).to_arrow_table()
+    except duckdb.Error:  # most likely a record that is no JSON
+        rows = connection.sql(careful).to_arrow_table()
     connection.unregister("records")
     frame = pl.DataFrame(pl.from_arrow(rows)).sort("ordinal")
     blank = pl.when(pl.col("read_error").is_null()).then(pl.col(names))

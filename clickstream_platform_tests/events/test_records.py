@@ -1,10 +1,13 @@
 """Texts of records: the short cut around `trim` is the same as `trim`."""
 
+import json
+
+import duckdb
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clickstream_platform.events.records import open_duckdb, trimmed
+from clickstream_platform.events.records import Extraction, open_duckdb, trimmed
 
 BLANKS = " \t\n\r\x0b\x1f\u00a0\u1680\u2003\u200b\u2028\u202f\u3000\ufeff"
 TEXTS = st.none() | st.text(
@@ -37,3 +40,42 @@ def test_trimmed_by_hand(text: str, expected: str | None) -> None:
             [text],
         ).fetchone()
     assert found == (expected,)
+
+
+JSON_TEXTS = st.one_of(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["a", "b", "c.d", ""]), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ).map(json.dumps),
+    st.text(st.sampled_from('{}[]":,ab01.eE+-nulltrue \\\n\u00e9'), max_size=20),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts=st.lists(JSON_TEXTS, min_size=1, max_size=12))
+@example(texts=['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": 0123}', "{'a': 1}"])
+@example(texts=['{"a": 1, "a": 2}', '{"a": {"b": 1}}', '{"a": "\\ud800"}', '{"a": "\\u0000"}'])
+@example(texts=['{"a": 123456789012345678901234567890}', '{"a": 1} ', ' {"a": 1}', '{"a": 1}x', ""])
+def test_both_forms_of_parsing_are_parsing(texts: list[str]) -> None:
+    read = Extraction(["a", "b.c", "b"])
+    with open_duckdb() as connection:
+        connection.execute("CREATE TABLE given (n INTEGER, payload VARCHAR, read_error VARCHAR)")
+        connection.executemany("INSERT INTO given VALUES (?, ?, NULL)", [*enumerate(texts)])
+
+        def rows(parsed: str) -> list[tuple[object, ...]]:
+            return connection.execute(
+                f"SELECT n, x IS NULL{read.columns} FROM (SELECT *, {parsed} AS x FROM given) "  # noqa: S608 - our own words
+                "ORDER BY n"
+            ).fetchall()
+
+        expected = rows(read.parsed)
+        fast, careful = read.parsed_forms()
+        assert rows(careful) == expected
+        try:
+            assert rows(fast) == expected
+        except duckdb.InvalidInputException:
+            assert any(is_null for _, is_null, *_ in expected)
