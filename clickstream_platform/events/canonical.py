@@ -1,8 +1,8 @@
 """Records as canonical events: typed, corrected for clock skew, repaired, and checked by rules.
 
-Everything here is SQL over one batch in DuckDB. Rows of a batch stay in one engine from the JSON
-text to the Arrow batches that are written: carrying thirty text columns over to a second engine
-cost more than all the rules (`docs/decisions`).
+Everything that looks at a record is one query of DuckDB, from the JSON text to Arrow columns that
+are not copied again: what events hold beside is put beside them, not joined into them
+(`docs/decisions`).
 """
 
 import tomllib
@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from clickstream_platform.events.adapters import TEXT_FIELDS, TIME_FIELDS, Adapter, quoted
-from clickstream_platform.events.records import Extraction
+from clickstream_platform.events.records import Extraction, trimmed
+from clickstream_platform.lake import polars_schema
 from clickstream_platform.settings import Settings
 
 DAY_US = 86_400_000_000
@@ -45,6 +47,18 @@ def row_rules() -> tuple[RowRule, ...]:
     return tuple(RowRule.model_validate(rule) for rule in data["rule"])
 
 
+_READ_ONCE = (
+    *TIME_FIELDS,
+    "revenue",
+    "engaged_time_ms",
+    "consent_analytics",
+    "consent_marketing",
+    "consent_personalization",
+    "is_synthetic",
+    "refusal",
+)
+"""Texts that nobody needs once they are read, but to say what is wrong with them."""
+
 TOO_LATE = "too_late"
 """Code of the one thing that is wrong with a record older than the horizon."""
 
@@ -71,7 +85,9 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
     if adapter.properties:
         names.append("properties")
     read = Extraction(adapter.paths(*names))
-    texts = ", ".join(f"{_text(adapter, name)} AS {name}" for name in (*TIME_FIELDS, *TEXT_FIELDS))
+    fields = (*TIME_FIELDS, *TEXT_FIELDS)
+    given = ", ".join(f"{adapter.rule_sql(name)} AS {name}" for name in fields)
+    texts = ", ".join(f"{_text(adapter, name)} AS {name}" for name in fields)
     horizon = adapter.lateness_horizon_days or settings.lateness_horizon_days
     bad = " OR ".join(f"coalesce({rule.broken}, false)" for rule in row_rules())
     too_late = f"received_us - occurred_us > {round(horizon * DAY_US)}" if adapter.live else "false"
@@ -81,9 +97,10 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
     return f"""
 WITH parsed AS (
   SELECT *{read.columns} FROM (SELECT *, {read.parsed} AS x FROM {raw})
+), given AS (
+  SELECT {_PLACE}, {given} FROM parsed
 ), texts AS (
-  SELECT batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, identifiers,
-    payload, read_error, {texts} FROM parsed
+  SELECT {_PLACE}, {texts} FROM given
 ), cleaned AS (
   SELECT * REPLACE (
       CASE WHEN event_name IS NULL OR event_name[1] IN ('{{', '[')
@@ -100,7 +117,7 @@ WITH parsed AS (
         ELSE 'client' END) AS collection_source,
       CASE WHEN {_is_address("referrer_url")} THEN referrer_url END AS referrer_url
     ),
-    concat_ws(',',
+    nullif(concat_ws(',',
       CASE WHEN NOT regexp_full_match(event_name, '[a-z][a-z0-9_]*') THEN 'event_name:rename' END,
       CASE WHEN {_is_masked("event_id")} THEN 'event_id:derive' END,
       CASE WHEN platform <> lower(platform) THEN 'platform:rename' END,
@@ -110,7 +127,7 @@ WITH parsed AS (
       CASE WHEN {_leap("created_at")} OR {_leap("occurred_at")} THEN 'occurred_at:leap_second' END,
       CASE WHEN referrer_url IS NOT NULL AND NOT {_is_address("referrer_url")}
         THEN 'referrer_url:drop' END
-    ) AS repairs,
+    ), '') AS repairs,
     {", ".join(f"{_instant(adapter, name)} AS {name}_us" for name in TIME_FIELDS)},
     TRY_CAST(revenue AS DECIMAL(18, 4)) AS revenue_number,
     TRY_CAST(engaged_time_ms AS BIGINT) AS engaged_ms,
@@ -131,7 +148,7 @@ WITH parsed AS (
 )
 SELECT * REPLACE (
     CASE WHEN is_bad OR is_too_late THEN payload END AS payload,
-    {", ".join(f"CASE WHEN is_bad THEN {name} END AS {name}" for name in TIME_FIELDS)}
+    {", ".join(f"CASE WHEN is_bad THEN {name} END AS {name}" for name in _READ_ONCE)}
   )
 FROM (
   SELECT *, {bad} AS is_bad, coalesce({too_late}, false) AS is_too_late,
@@ -139,6 +156,30 @@ FROM (
   FROM priced
 )
 """
+
+
+def computed_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
+    """SQL for `staged_sql` with what events are stored and found by, for rows that are sound.
+
+    Adds ``event_key``, ``visitor_key``, ``user_key``, ``bucket``, ``clock_skew_ms`` and
+    ``revenue_reported``. People must be pseudonyms by now.
+    """
+    visitor, user = (
+        f"CAST('0x' || substr({name}_id, 4, 15) AS BIGINT)" for name in ("visitor", "user")
+    )
+    bucket = f"coalesce({visitor}, {user}, 0) % {settings.lake.buckets}"
+    computed = {
+        "event_key": "CAST('0x' || left(md5(event_id), 15) AS BIGINT)",
+        "visitor_key": visitor,
+        "user_key": user,
+        "bucket": f"CAST({bucket} AS INTEGER)",
+        "clock_skew_ms": "coalesce((occurred_us - created_at_us) // 1000, 0)",
+        "revenue_reported": "CAST(revenue_number * rate AS DECIMAL(18, 4))",
+    }
+    listed = ", ".join(
+        f"CASE WHEN NOT is_bad THEN {sql} END AS {name}" for name, sql in computed.items()
+    )
+    return f"SELECT *, {listed} FROM ({staged_sql(adapter, settings, raw)})"
 
 
 def derived_time(received: str) -> str:
@@ -171,7 +212,7 @@ def violations_sql() -> str:
 
 
 def pages_sql(click_ids: Iterable[str]) -> str:
-    """SQL for the parts of every distinct page URL of the staged rows: ``pages``.
+    """SQL for the parts of every page URL of ``page_urls``.
 
     Args:
         click_ids: Query parameters that name the click of an advertisement; the first one counts.
@@ -193,7 +234,7 @@ def pages_sql(click_ids: Iterable[str]) -> str:
 
 
 def referrers_sql() -> str:
-    """SQL for the host of every distinct referrer of the staged rows: ``referrers``."""
+    """SQL for the host of every referrer of ``referrer_urls``."""
     return f"SELECT referrer_url, {_PARTS} FROM ({_parted('referrer_url')})"
 
 
@@ -215,95 +256,60 @@ def _parted(column: str) -> str:
     return (
         f"SELECT *, CASE WHEN authority IS NULL THEN {column} ELSE "
         f"substr({after}, length(authority) + 1) END AS rest FROM ("
-        f"SELECT DISTINCT {column}, CASE WHEN {column}[1] <> '/' THEN {authority} END AS authority "
-        f"FROM staged WHERE NOT is_bad AND {column} IS NOT NULL)"
+        f"SELECT {column}, CASE WHEN {column}[1] <> '/' THEN {authority} END AS authority "
+        f"FROM {column}s)"
     )
 
 
-def event_columns(buckets: int) -> dict[str, str]:
-    """SQL for each column of events over staged rows and what `EVENT_JOINS` puts beside them."""
-    keys = {
-        name: f"CAST('0x' || substr({name}_id, 4, 15) AS BIGINT)" for name in ("visitor", "user")
+def event_columns() -> dict[str, pl.Expr]:
+    """Each column of events, over rows of `computed_sql` and what was found beside them.
+
+    Beside a row stand the parts of its addresses (``page_host``, ``page_path``, ``utm_source`` …,
+    ``click_id_type``, ``referrer_host``), its columns of `agents.AGENTS` and what its signals of
+    consent come to (``judged_analytics`` …).
+    """
+    instants = {
+        name: pl.col(column).cast(pl.Datetime("us", "UTC"))
+        for name, column in (
+            ("occurred_at", "occurred_us"),
+            ("received_at", "received_us"),
+            ("created_at", "created_at_us"),
+            ("sent_at", "sent_at_us"),
+        )
     }
-    return {
-        "event_id": "event_id",
-        "event_key": "CAST('0x' || left(md5(event_id), 15) AS BIGINT)",
-        "event_name": "event_name",
-        "occurred_at": "make_timestamp(occurred_us)",
-        "occurred_us": "occurred_us",
-        "event_date": "CAST(make_timestamp(occurred_us) AS DATE)",
-        "received_at": "make_timestamp(received_us)",
-        "created_at": "make_timestamp(created_at_us)",
-        "sent_at": "make_timestamp(sent_at_us)",
-        "clock_skew_ms": "coalesce((occurred_us - created_at_us) // 1000, 0)",
-        "is_late": "is_late",
-        "source": "source",
-        "batch_id": "batch_id",
-        "ordinal": "ordinal",
-        "collection_source": "collection_source",
-        "app_id": "app_id",
-        "platform": "platform",
-        "visitor_id": "visitor_id",
-        "visitor_key": keys["visitor"],
-        "user_id": "user_id",
-        "user_key": keys["user"],
-        "identifiers": "identifiers",
-        "bucket": f"CAST(coalesce({keys['visitor']}, {keys['user']}, 0) % {buckets} AS INTEGER)",
-        "tracker_session_id": "tracker_session_id",
-        "ip_address": "ip_address",
-        "country": "country",
-        "language": "language",
-        "page_url": "staged.page_url",
-        "page_host": "pages.host",
-        "page_path": "pages.path",
-        "page_title": "page_title",
-        "referrer_url": "staged.referrer_url",
-        "referrer_host": "referrers.host",
-        **{
-            f"campaign_{name}": f"coalesce(campaign_{name}, pages.utm_{name})"
-            for name in ("source", "medium", "name", "term", "content")
-        },
-        "click_id_type": "pages.click_id_type",
-        "browser_name": "agents.browser_name",
-        "browser_version": "agents.browser_version",
-        "os_name": "agents.os_name",
-        "device_type": "agents.device_type",
-        "is_bot": "agents.is_bot",
-        "bot_reason": "agents.bot_reason",
-        "bot_score": "agents.bot_score",
-        "bot_signals": "agents.bot_signals",
-        "engaged_time_ms": "engaged_ms",
-        "product_id": "product_id",
-        "order_id": "order_id",
-        "revenue": "CAST(revenue_number * rate AS DECIMAL(18, 4))",
-        "revenue_original": "revenue_number",
-        "currency_original": "CASE WHEN revenue_number IS NOT NULL THEN currency END",
-        "consent_analytics": "coalesce(judged.consent_analytics, analytics_given)",
-        "consent_marketing": "coalesce(judged.consent_marketing, marketing_given)",
-        "consent_personalization": "coalesce(judged.consent_personalization, "
-        "personalization_given)",
-        "is_synthetic": "coalesce(synthetic, false)",
-        "repairs": "nullif(repairs, '')",
-        "properties": "properties",
-        "entities": "entities",
+    campaign = {
+        f"campaign_{name}": pl.coalesce(f"campaign_{name}", f"utm_{name}")
+        for name in ("source", "medium", "name", "term", "content")
     }
+    consents = {
+        f"consent_{use}": pl.coalesce(f"judged_{use}", f"{use}_given")
+        for use in ("analytics", "marketing", "personalization")
+    }
+    has_revenue = pl.col("revenue_number").is_not_null()
+    made = {
+        **instants,
+        "event_date": pl.from_epoch("occurred_us", time_unit="us").dt.date(),
+        **campaign,
+        **consents,
+        "engaged_time_ms": pl.col("engaged_ms"),
+        "revenue": pl.col("revenue_reported"),
+        "revenue_original": pl.col("revenue_number"),
+        "currency_original": pl.when(has_revenue).then("currency"),
+        "is_synthetic": pl.col("synthetic").fill_null(value=False),
+    }
+    return {name: made.get(name, pl.col(name)) for name in polars_schema("events")}
 
 
-EVENT_JOINS = (
-    "staged LEFT JOIN pages ON staged.page_url = pages.page_url "
-    "LEFT JOIN referrers ON staged.referrer_url = referrers.referrer_url "
-    "LEFT JOIN agents ON staged.user_agent IS NOT DISTINCT FROM agents.user_agent "
-    "AND staged.bot_signals IS NOT DISTINCT FROM agents.noted "
-    "LEFT JOIN judged ON judged.row_id = staged.rowid"
+_PLACE = (
+    "batch_id, ordinal, source, arrived_at, arrival_date, visitor_id, user_id, identifiers, "
+    "payload, read_error"
 )
-"""Staged rows beside what was parsed once for each distinct address and user agent, and what their
-signals of consent come to."""
+"""Columns of raw_events."""
 
 
 def _text(adapter: Adapter, name: str) -> str:
-    sql = adapter.rule_sql(name)
     rule = adapter.fields.get(name)
-    return sql if rule is not None and rule.value is not None else f"nullif(trim({sql}), '')"
+    return name if rule is not None and rule.value is not None else trimmed(name)
 
 
 def _renamed(name: str) -> str:

@@ -23,9 +23,12 @@ RECORDS = {"payload": pl.String(), "read_error": pl.String()}
 """Columns of what readers yield, in the order of the file."""
 
 BLOCK_BYTES = 48 * 2**20
-"""Text read at once; a record longer than this is refused."""
+"""Text of a frame; a record longer than this is refused."""
 
-READ_BYTES = 2**20
+PIECE_BYTES = 4 * 2**20
+"""Text split at once: memory that is used again costs half of what new memory does."""
+
+READ_BYTES = 2**18
 GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 CHUNK_ROWS = 100_000
@@ -87,21 +90,29 @@ def lines(path: Path) -> Iterator[pl.DataFrame]:
     """
     rest = b""
     torn = False
-    blocks = _blocks(path)
+    pieces = _pieces(path)
+    split: list[pl.DataFrame] = []
+    held = 0
     while not torn:
         try:
-            block = next(blocks, None)
+            piece = next(pieces, None)
         except _TornGzipError as error:
-            block, torn = error.rest, True
-        if block is None:
+            piece, torn = error.rest, True
+        if piece is None:
             break
-        text = rest + block
+        text = rest + piece
         cut = text.rfind(b"\n") + 1
         if cut == 0 and len(text) > BLOCK_BYTES:
             raise FileRefusedError(path, f"a line is longer than {BLOCK_BYTES:,} bytes")
         rest = text[cut:]
         if cut:
-            yield _split(text[:cut])
+            split.append(_split(text[:cut]))
+            held += cut
+        if held >= BLOCK_BYTES:
+            yield pl.concat(split, rechunk=False)
+            split, held = [], 0
+    if split:
+        yield pl.concat(split, rechunk=False)
     if torn:
         yield _unreadable(rest.decode("utf-8", errors="replace"), "the gz stream ends early")
     elif rest.strip():
@@ -116,16 +127,16 @@ class _TornGzipError(Exception):
         super().__init__()
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    """Yield the text of a file in blocks, decompressed where it is gz."""
+def _pieces(path: Path) -> Iterator[bytes]:
+    """Yield the text of a file in pieces, decompressed where it is gz."""
     with path.open("rb") as file:
         zipped = file.read(2) == GZIP_MAGIC
         file.seek(0)
         if zipped:
             yield from _inflated(file)
         else:
-            while block := file.read(BLOCK_BYTES):
-                yield block
+            while piece := file.read(PIECE_BYTES):
+                yield piece
 
 
 def _inflated(file: BinaryIO) -> Iterator[bytes]:
@@ -143,7 +154,7 @@ def _inflated(file: BinaryIO) -> Iterator[bytes]:
                 # Files may hold several members, and padding behind the last one.
                 stream = isal_zlib.decompressobj(wbits=31)
                 data = data if data.startswith(GZIP_MAGIC) else b""
-            if sum(map(len, parts)) >= BLOCK_BYTES:
+            if sum(map(len, parts)) >= PIECE_BYTES:
                 yield b"".join(parts)
                 parts = []
     if inside:
@@ -286,7 +297,7 @@ def _columns_literal(path: Path, adapter: Adapter, delimiter: str) -> str:
     """Name every column as text: a reader that guesses types turns `00123` into 123."""
     names: Iterable[str] = adapter.columns
     if not adapter.columns:
-        first = next(_blocks(path), b"").split(b"\n", 1)[0].decode("utf-8", errors="replace")
+        first = next(_pieces(path), b"").split(b"\n", 1)[0].decode("utf-8", errors="replace")
         mark = adapter.quote
         names = [cell.strip().strip(mark or None) for cell in first.strip("\r").split(delimiter)]
     found = list(names)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -21,16 +22,15 @@ from clickstream_platform.collection.consent_log import judged_consents, said_sq
 from clickstream_platform.events.adapters import Adapter, adapter_for, load_adapters, quoted
 from clickstream_platform.events.agents import parse_agents
 from clickstream_platform.events.canonical import (
-    EVENT_JOINS,
+    computed_sql,
     event_columns,
     pages_sql,
     referrers_sql,
-    staged_sql,
     violations_sql,
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema, read_files
+from clickstream_platform.lake import Lake, Refreshed, polars_schema, read_files
 from clickstream_platform.settings import Settings
 
 CHUNK_ROWS = 400_000
@@ -271,30 +271,19 @@ class Loader:
         raw = f"(SELECT * FROM ({rows}) WHERE {chosen})"
         self.load_relation(raw, adapter, outcome)
 
-    def load_relation(
-        self,
-        raw: str,
-        adapter: Adapter,
-        outcome: Outcome,
-        *,
-        connection: duckdb.DuckDBPyConnection | None = None,
-    ) -> None:
+    def load_relation(self, raw: str, adapter: Adapter, outcome: Outcome) -> None:
         """Load a relation with the columns of raw_events."""
         spill = self.settings.state / "spill"
         spill.mkdir(parents=True, exist_ok=True)
-        own = connection is None
-        connection = connection or open_duckdb(
+        with open_duckdb(
             memory_limit=self.settings.lake.memory_limit, spill=str(spill)
-        )
-        try:
-            connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE staged AS {staged_sql(adapter, self.settings, raw)}"
-            )
+        ) as connection:
+            # A relation is computed on every thread; the result of execute() on one.
+            rows = connection.sql(computed_sql(adapter, self.settings, raw)).to_arrow_table()
+            rows = rows.append_column("row_id", pa.array(np.arange(rows.num_rows)))
+            connection.register("staged", rows)
             self._settle_repetitions(connection)
-            self._write(connection, outcome)
-        finally:
-            if own:
-                connection.close()
+            self._write(connection, pl.DataFrame(pl.from_arrow(rows, rechunk=False)), outcome)
 
     def _settle_repetitions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Decide which of several arrivals of an event stays: the earliest, wherever it lies.
@@ -304,9 +293,8 @@ class Loader:
         """
         order = "received_us, batch_id, ordinal"
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE keyed AS SELECT rowid AS row_id, event_id, "
-            "CAST('0x' || left(md5(event_id), 15) AS BIGINT) AS event_key, "
-            f"{order} FROM staged WHERE NOT is_bad AND NOT is_too_late"
+            f"CREATE OR REPLACE TEMP TABLE keyed AS SELECT row_id, event_id, event_key, {order} "
+            "FROM staged WHERE NOT is_bad AND NOT is_too_late"
         )
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE ranked AS SELECT row_id, event_id, "
@@ -321,8 +309,8 @@ class Loader:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE lost AS SELECT ranked.row_id, "
             f"({differs}) AS is_conflict FROM ranked "
-            "JOIN staged lost ON lost.rowid = ranked.row_id "
-            "JOIN staged kept ON kept.rowid = ranked.kept WHERE ranked.row_id <> ranked.kept"
+            "JOIN staged lost ON lost.row_id = ranked.row_id "
+            "JOIN staged kept ON kept.row_id = ranked.kept WHERE ranked.row_id <> ranked.kept"
         )
         self._meet_stored(connection)
 
@@ -355,7 +343,7 @@ class Loader:
             "(epoch_us(stored.received_at), stored.batch_id, stored.ordinal) "
             "<= (keyed.received_us, keyed.batch_id, keyed.ordinal) AS stored_stays "
             f"FROM ({held}) stored "
-            "JOIN keyed USING (event_key, event_id) JOIN staged ON staged.rowid = keyed.row_id "
+            "JOIN keyed USING (event_key, event_id) JOIN staged ON staged.row_id = keyed.row_id "
             "WHERE keyed.row_id NOT IN (SELECT row_id FROM lost)"
         )
         connection.execute(
@@ -366,13 +354,22 @@ class Loader:
             "user_id, identifiers, is_conflict FROM met WHERE NOT stored_stays"
         )
 
-    def _write(self, connection: duckdb.DuckDBPyConnection, outcome: Outcome) -> None:
-        for batch_id, fate, number in connection.execute(
-            "SELECT batch_id, CASE WHEN is_bad THEN 'quarantined' WHEN is_too_late THEN 'too_late' "
-            "WHEN rowid IN (SELECT row_id FROM lost) THEN 'duplicate' ELSE 'loaded' END AS fate, "
-            "count(*) FROM staged GROUP BY ALL"
-        ).fetchall():
-            outcome.add(batch_id, fate, number)
+    def _write(
+        self, connection: duckdb.DuckDBPyConnection, staged: pl.DataFrame, outcome: Outcome
+    ) -> None:
+        lost = frame_of(connection, "SELECT row_id FROM lost")["row_id"]
+        fate = (
+            pl.when("is_bad")
+            .then(pl.lit("quarantined"))
+            .when("is_too_late")
+            .then(pl.lit("too_late"))
+            .when(pl.col("row_id").is_in(lost.implode()))
+            .then(pl.lit("duplicate"))
+            .otherwise(pl.lit("loaded"))
+        )
+        fates = staged.select("batch_id", fate=fate)
+        for batch_id, became, number in fates.group_by("batch_id", "fate").len().iter_rows():
+            outcome.add(batch_id, became, number)
         self._append(
             connection,
             "quarantined_events",
@@ -386,8 +383,7 @@ class Loader:
             connection,
             "duplicate_events",
             "SELECT batch_id, ordinal, source, arrival_date, event_id, visitor_id, user_id, "
-            "identifiers, is_conflict FROM staged JOIN lost ON lost.row_id = staged.rowid "
-            "UNION ALL "
+            "identifiers, is_conflict FROM staged JOIN lost USING (row_id) UNION ALL "
             "SELECT batch_id, ordinal, source, (SELECT max(arrival_date) FROM staged), event_id, "
             "visitor_id, user_id, identifiers, is_conflict FROM beaten",
         )
@@ -397,32 +393,35 @@ class Loader:
             keys = ", ".join(str(key) for key, _ in beaten)
             batches = ", ".join(sorted({quoted(batch_id) for _, batch_id in beaten}))
             self.lake.delete("events", f"event_key in ({keys}) and batch_id in ({batches})")
-        pairs = "SELECT DISTINCT user_agent, bot_signals FROM staged"
-        agents = parse_agents(connection.execute(pairs).fetchall(), self.bot_rules)
-        connection.register("agents", agents.to_arrow())
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE pages AS {pages_sql(self.click_ids)}")
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE referrers AS {referrers_sql()}")
+        kept = staged.filter(fates["fate"] == "loaded")
+        events = self._beside(connection, kept).select(**event_columns())
+        outcome.dates |= set(events["event_date"].unique())
+        self._store("events", events)
+
+    def _beside(self, connection: duckdb.DuckDBPyConnection, rows: pl.DataFrame) -> pl.DataFrame:
+        """Put beside rows what is found once for each distinct address, user agent and signal."""
+        found: list[pl.DataFrame] = []
+        for column, query in (
+            ("page_url", pages_sql(self.click_ids)),
+            ("referrer_url", referrers_sql()),
+        ):
+            distinct = rows.select(pl.col(column).drop_nulls().unique())
+            connection.register(f"{column}s", distinct.to_arrow())
+            prefix = column.removesuffix("_url")
+            parts = frame_of(connection, query).rename({n: f"{prefix}_{n}" for n in _PARTS})
+            found.append(_matched(rows.select(column), parts))
+            connection.unregister(f"{column}s")
+        said = rows.select("user_agent", noted="bot_signals")
+        found.append(_matched(said, parse_agents(said.unique().iter_rows(), self.bot_rules)))
         self._judge_consent(connection)
-        columns = event_columns(self.settings.lake.buckets)
-        listed = ", ".join(f"{sql} AS {name}" for name, sql in columns.items())
-        kept = "NOT is_bad AND NOT is_too_late AND staged.rowid NOT IN (SELECT row_id FROM lost)"
-        outcome.dates |= {
-            day
-            for (day,) in connection.execute(
-                f"SELECT DISTINCT {columns['event_date']} FROM staged WHERE {kept}"
-            ).fetchall()
-        }
-        self._append(
-            connection,
-            "events",
-            f"SELECT {listed} FROM {EVENT_JOINS} WHERE {kept}",
-        )
-        connection.unregister("agents")
+        judged = frame_of(connection, "SELECT * FROM judged")
+        found.append(_matched(rows.select("row_id"), judged))
+        return pl.concat([rows.drop("bot_signals"), *found], how="horizontal")
 
     def _judge_consent(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Leave ``judged``: what the signals of staged rows come to, for rows that have any."""
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE said AS SELECT * FROM (SELECT rowid AS row_id, "
+            "CREATE OR REPLACE TEMP TABLE said AS SELECT * FROM (SELECT row_id, "
             f"{said_sql()} AS said, country, date_trunc('day', make_timestamp(occurred_us)) "
             "AS occurred_at, analytics_given AS consent_analytics, marketing_given AS "
             "consent_marketing, personalization_given AS consent_personalization "
@@ -436,17 +435,33 @@ class Loader:
             f"said.{name} IS NOT DISTINCT FROM verdicts.{name}" for name in key.split(", ")
         )
         connection.execute(
-            "CREATE OR REPLACE TEMP TABLE judged AS SELECT row_id, "
-            "judged_analytics AS consent_analytics, judged_marketing AS consent_marketing, "
-            f"judged_personalization AS consent_personalization FROM said JOIN verdicts ON {same}"
+            "CREATE OR REPLACE TEMP TABLE judged AS SELECT row_id, judged_analytics, "
+            f"judged_marketing, judged_personalization FROM said JOIN verdicts ON {same}"
         )
         connection.unregister("verdicts")
 
     def _append(self, connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
-        # A relation is computed on every thread; the result of execute() on one.
-        rows = connection.sql(query).to_arrow_table()
-        if rows.num_rows or not self.lake.exists(table):
-            self.lake.append(table, fitted(rows, table))
+        rows = frame_of(connection, query)
+        self._store(table, rows.cast(pl.Schema(polars_schema(table))))
+
+    def _store(self, table: str, rows: pl.DataFrame) -> None:
+        if rows.height or not self.lake.exists(table):
+            self.lake.append(table, rows)
+
+
+_PARTS = ("host", "path")
+"""Columns of `pages_sql` and `referrers_sql` that are named after the address."""
+
+
+def frame_of(connection: duckdb.DuckDBPyConnection, query: str) -> pl.DataFrame:
+    """The rows of a query."""
+    return pl.DataFrame(pl.from_arrow(connection.sql(query).to_arrow_table()))
+
+
+def _matched(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """What was found for each row, by the columns of the row, in the order of the rows."""
+    on = rows.columns
+    return rows.join(found, on=on, how="left", maintain_order="left", nulls_equal=True).drop(on)
 
 
 _TOO_LATE = (
@@ -461,19 +476,3 @@ def _of(expression: str, table: str) -> str:
         return f"{table}.{expression}"
     function, column = expression.rstrip(")").split("(")
     return f"CAST({function}({table}.{column}) AS TIMESTAMPTZ)"
-
-
-def fitted(rows: pa.Table, table: str) -> pa.Table:
-    """Give rows of DuckDB the types of a table; instants and texts only change their label."""
-    return rows.cast(pa.schema([(f.name, _short(f.type)) for f in arrow_schema(table)]))
-
-
-def _short(kind: pa.DataType) -> pa.DataType:
-    """The text type that DuckDB hands out, in place of the one that Polars does."""
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    if pa.types.is_large_list(kind):
-        return pa.list_(_short(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(f.name, _short(f.type)) for f in kind])
-    return kind

@@ -24,6 +24,17 @@ def open_duckdb(*, memory_limit: str = "2GB", spill: str = "") -> duckdb.DuckDBP
     return connection
 
 
+def trimmed(column: str) -> str:
+    """SQL for a text without blanks at its ends; null where nothing is left.
+
+    `trim` looks at every character for blanks of Unicode; hardly any text needs that.
+    """
+    is_plain = (
+        f"{column} >= '!' AND NOT suffix({column}, ' ') AND strlen({column}) = length({column})"
+    )
+    return f"CASE WHEN {is_plain} THEN {column} ELSE nullif(trim({column}), '') END"
+
+
 class Extraction:
     """SQL that reads paths of a JSON record as text, all from one parse.
 

@@ -16,13 +16,13 @@ from clickstream_platform.lake.seals import SEALS, BrokenSealError
 from clickstream_platform.lake.shapes import adapt
 from clickstream_platform.lake.store import (
     Changes,
-    DataFile,
     Lake,
     LakeError,
     arrow_schema,
     polars_schema,
     scan_files,
 )
+from clickstream_platform.lake.writing import DataFile
 
 __all__ = [
     "SEALS",

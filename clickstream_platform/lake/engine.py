@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake.store import DataFile, Lake, arrow_schema, polars_schema, stored
+from clickstream_platform.lake.store import Lake, arrow_schema, polars_schema, stored
+from clickstream_platform.lake.writing import DataFile
 from clickstream_platform.settings import LakeSettings
 
 SQL_TYPES = {

@@ -6,7 +6,7 @@ its rows (a Delta application transaction), so a crash between the two cannot be
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -24,11 +24,12 @@ from deltalake import (
     write_deltalake,
 )
 from deltalake.exceptions import TableNotFoundError
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal
 from clickstream_platform.lake.snapshots import keep, snapshot, take
+from clickstream_platform.lake.writing import DataFile, add_action, write_files
 from clickstream_platform.tables.catalog import TABLES, StoredTable
 
 _DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
@@ -58,19 +59,6 @@ class Changes(NamedTuple):
     """Data files that were taken out; they exist until the next vacuum."""
     dates: list[date]
     """Date partitions touched either way."""
-
-
-class DataFile(NamedTuple):
-    """A Parquet file that holds rows of one partition of a table, written outside of it."""
-
-    path: Path
-    rows: int
-    size: int
-    """Bytes."""
-    partition: Mapping[str, str]
-    """Partition columns, which the file does not hold, and their values."""
-    ranges: Mapping[str, tuple[int, int]]
-    """Least and greatest value of integer columns, as far as they are known."""
 
 
 class LakeError(ClickstreamError, LookupError):
@@ -225,7 +213,19 @@ class Lake:
         notes: Mapping[str, str] | None = None,
     ) -> int:
         """Add rows in one atomic commit and return its version."""
-        return self._write(table, rows, "append", None, commit(consumed, notes))
+        spec, properties = stored(table), commit(consumed, notes)
+        if self.exists(table) and self.opened(table).schema() != _delta_schema(table):
+            return self._write(table, rows, "append", None, properties)  # which says what is wrong
+        files = write_files(
+            _frames(table, rows),
+            self.path(table),
+            partition_by=spec.partition_by,
+            sort_by=spec.sort_by,
+        )
+        if not files:
+            empty = pl.DataFrame(schema=polars_schema(table))
+            return self._write(table, empty, "append", None, properties)
+        return self._committed(table, files, "append", properties)
 
     def overwrite(
         self,
@@ -278,22 +278,11 @@ class Lake:
         The files are moved, so they must lie on the same file system. What is written twice
         anyway, once to be spooled, is so written once.
         """
-        folder, schema = self.path(table), Schema.from_arrow(arrow_schema(table))
-        partition_by = list(stored(table).partition_by)
-        moved = [_moved(file, folder) for file in files]
-        if not moved:
+        listed = list(files)
+        if not listed:
             empty = pl.DataFrame(schema=polars_schema(table))
             return self.overwrite(table, empty, consumed=consumed)
-        properties = commit(consumed, None)
-        if self.exists(table):
-            take(folder).create_write_transaction(
-                [*moved], "overwrite", schema, partition_by, commit_properties=properties
-            )
-        else:
-            create_table_with_add_actions(
-                str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
-            )
-        return self._sealed(table, take(folder))  # a transaction does not know what it did
+        return self._committed(table, listed, "overwrite", commit(consumed, None))
 
     def note(self, table: str, consumed: Mapping[str, int]) -> int:
         """Note what a table has taken in where that changed none of its rows; return its version.
@@ -371,6 +360,27 @@ class Lake:
                 table, "has not been written yet", remedy="Run `clickstream materialize`."
             ) from None
 
+    def _committed(
+        self,
+        table: str,
+        files: Iterable[DataFile],
+        mode: Literal["append", "overwrite"],
+        properties: CommitProperties,
+    ) -> int:
+        """Make files part of a table in one atomic commit."""
+        folder, schema = self.path(table), _delta_schema(table)
+        partition_by = list(stored(table).partition_by)
+        moved = [add_action(file, folder) for file in files]
+        if self.exists(table):
+            take(folder).create_write_transaction(
+                [*moved], mode, schema, partition_by, commit_properties=properties
+            )
+        else:
+            create_table_with_add_actions(
+                str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
+            )
+        return self._sealed(table, take(folder))  # a transaction does not know what it did
+
     def _write(
         self,
         table: str,
@@ -382,14 +392,7 @@ class Lake:
         spec = stored(table)
         self.folder.mkdir(parents=True, exist_ok=True)
         data: Any = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
-        expected = arrow_schema(table)
-        if data.schema.names != expected.names:
-            strange = sorted(set(data.schema.names) ^ set(expected.names))
-            raise LakeError(
-                table,
-                f"rows to write have other columns or another order than the contract {strange}",
-                remedy="Select the columns of the contract.",
-            )
+        _check_columns(table, data.schema.names)
         path = self.path(table)
         opened = take(path) if self.exists(table) else None
         write_deltalake(
@@ -404,6 +407,28 @@ class Lake:
         return self._sealed(table, opened or take(path))
 
 
+def _frames(table: str, rows: Rows) -> Iterator[pl.DataFrame]:
+    """Rows with the columns and types of a table, frame by frame; empty frames are left out."""
+    given = [rows] if isinstance(rows, pl.DataFrame | pa.Table) else rows
+    schema = pl.Schema(polars_schema(table))
+    for part in given:
+        frame = part if isinstance(part, pl.DataFrame) else pl.DataFrame(pl.from_arrow(part))
+        _check_columns(table, frame.columns)
+        if frame.height:
+            yield frame.cast(schema)
+
+
+def _check_columns(table: str, names: Sequence[str]) -> None:
+    expected = [*polars_schema(table)]
+    if list(names) != expected:
+        strange = sorted(set(names) ^ set(expected))
+        raise LakeError(
+            table,
+            f"rows to write have other columns or another order than the contract {strange}",
+            remedy="Select the columns of the contract.",
+        )
+
+
 def _names_partitions(table: str, where: str) -> bool:
     """Whether a condition is about partition columns alone, so that whole files match or not."""
     words = set(_WORD.findall(_QUOTED.sub("", where.lower())))
@@ -416,27 +441,6 @@ def commit(consumed: Mapping[str, int] | None, notes: Mapping[str, str] | None) 
         custom_metadata=dict(notes or {}),
         app_transactions=[Transaction(name, v) for name, v in (consumed or {}).items()],
         max_commit_retries=15,
-    )
-
-
-def _moved(file: DataFile, folder: Path) -> AddAction:
-    """Move a file below a table's folder, and say so in the words of Delta's log."""
-    parts = [f"{name}={value}" for name, value in file.partition.items()]
-    target = folder.joinpath(*parts, file.path.name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    file.path.replace(target)
-    stats = {
-        "numRecords": file.rows,
-        "minValues": {name: least for name, (least, _) in file.ranges.items()},
-        "maxValues": {name: greatest for name, (_, greatest) in file.ranges.items()},
-    }
-    return AddAction(
-        path="/".join([*parts, file.path.name]),
-        size=file.size,
-        partition_values=dict(file.partition),
-        modification_time=int(target.stat().st_mtime * 1_000),
-        data_change=True,
-        stats=json.dumps(stats),
     )
 
 
@@ -465,6 +469,10 @@ def polars_schema(table: str) -> dict[str, pl.DataType]:
 def arrow_schema(table: str) -> pa.Schema:
     """Columns and types of a table as Arrow."""
     return pl.DataFrame(schema=polars_schema(table)).to_arrow().schema
+
+
+def _delta_schema(table: str) -> Schema:
+    return Schema.from_arrow(arrow_schema(table))
 
 
 def scan_files(table: str, files: Sequence[str]) -> pl.LazyFrame:

@@ -156,7 +156,7 @@ def test_vacuum_after_a_delete_leaves_no_byte_and_takes_what_no_log_names(lake: 
         {"event_id": "e0", "page_path": f"/{secret}"},
         {"event_id": "e1", "page_path": "/"},
     ]
-    lake.append("events", events_frame(rows))
+    lake.overwrite("events", events_frame(rows))
     orphan = lake.path("events") / "orphan.parquet"
     orphan.write_bytes(secret.encode())
     lake.delete("events", "event_id = 'e0'")
