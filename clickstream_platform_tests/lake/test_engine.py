@@ -1,0 +1,68 @@
+"""DuckDB over the lake: columns are known from contracts, and queries compiled once."""
+
+from pathlib import Path
+
+import ibis
+import polars as pl
+import pytest
+from ibis import _
+
+from clickstream_platform.lake import Engine, Lake, connect, view
+from clickstream_platform.settings import LakeSettings
+from clickstream_platform.tables.catalog import TABLES
+from clickstream_platform_tests.lake.test_store import one
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return connect(LakeSettings())
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_columns_of_a_view_are_those_that_the_engine_sees(
+    engine: Engine, lake: Lake, table: str
+) -> None:
+    assert view(engine, lake, table).schema() == engine.table(table).schema()
+
+
+def test_one_expression_is_compiled_once_whatever_the_connection(lake: Lake) -> None:
+    first, second = connect(LakeSettings()), connect(LakeSettings())
+    asked = [
+        backend.compile(view(backend, lake, "events").filter(_.event_id == "compiled once").count())
+        for backend in (first, second)
+    ]
+    assert asked[0] is asked[1]
+    other = view(first, lake, "events").filter(_.event_id == "another").count()
+    assert first.compile(other) != asked[0]
+
+
+def test_one_expression_tells_of_the_rows_that_are_there_now(engine: Engine, lake: Lake) -> None:
+    counts = []
+    for event_id in ("a", "b"):
+        lake.append("events", one(event_id))
+        counts.append(view(engine, lake, "events").count().to_pyarrow().as_py())
+    assert counts == [1, 2]
+
+
+def test_tables_in_memory_are_not_taken_for_each_other(engine: Engine) -> None:
+    sums = [
+        engine.to_pyarrow(ibis.memtable(pl.DataFrame({"x": numbers})).x.sum()).as_py()
+        for numbers in ([1, 2], [3, 4])
+    ]
+    assert sums == [3, 7]
+
+
+def test_made_table_takes_the_place_of_one_with_other_columns(engine: Engine) -> None:
+    made = engine.make_table("made", pl.DataFrame({"name": ["a", None], "number": [1, 2]}))
+    assert made.schema() == engine.table("made").schema()
+    assert made.number.sum().to_pyarrow().as_py() == 3
+    # DuckDB adds integers up to something wider; the type of the expression is kept.
+    total = made.aggregate(total=_.number.sum())
+    again = engine.make_table("totals", total)
+    assert again.schema() == total.schema() == engine.table("totals").schema()
+    assert engine.make_table("made", again).to_polars().to_dicts() == [{"total": 3}]
