@@ -12,6 +12,8 @@ SEED ?= 1
 SERVE ?= 1
 DATA ?= $(or $(CLICKSTREAM_DATA),data)
 export CLICKSTREAM_DATA := $(DATA)
+# Without compiled files every process would compile all packages: seconds, each time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Say what can be made.
