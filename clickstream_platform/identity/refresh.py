@@ -1,8 +1,8 @@
 """Keeping the identity tables up to date: only people with new or vanished evidence are touched.
 
 `identity_merges` holds every link and is what a refresh starts from. `identity_map` is written
-last and alone decides what was taken in, so after a crash in between the next run finds the same
-differences and writes the same rows again.
+last and decides what was taken in; where the others have taken in something else, a run was killed
+between its commits, and everything is made anew.
 """
 
 import hashlib
@@ -110,6 +110,9 @@ def _changes(lake: Lake, versions: dict[str, int], consumed: dict[str, int]) -> 
     """What happened to the events; None where that is not known or would not be enough."""
     if versions["rules"] != consumed["rules"] or not lake.exists("identity_merges"):
         return None
+    taken_in = [{name: lake.consumed(table, name) for name in consumed} for table in WRITTEN]
+    if any(each != consumed for each in taken_in):
+        return None  # a run was killed between its commits: links that are stored look familiar
     found: dict[str, Changes] = {}
     for name in ("events", "identity_decisions"):
         changes = lake.changes(name, since=consumed[name])

@@ -1,6 +1,7 @@
 """Keeping the identity map up to date: incremental equals full, and work follows what changed."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -151,20 +152,30 @@ def test_erased_user_gives_the_device_back(evidence: Evidence) -> None:
     evidence.check()
 
 
-def test_killed_before_its_commit_nothing_is_taken_in(
-    evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("commits", range(3))
+def test_killed_between_its_commits_a_refresh_is_taken_up(
+    evidence: Evidence, monkeypatch: pytest.MonkeyPatch, commits: int
 ) -> None:
-    evidence.add(seen("b1", "phone", "bob", 4 * 86_400))
+    evidence.add(seen("b1", "phone", "bob", 4 * 86_400), seen("c1", "tablet", "cid", 7))
+    made: list[object] = []
 
-    def dies(*_: object, **__: object) -> int:
-        raise KeyboardInterrupt
+    def dying(write: Callable[..., int]) -> Callable[..., int]:
+        def written(*arguments: Any, **named: Any) -> int:  # noqa: ANN401 - as the method
+            if len(made) == commits:
+                raise KeyboardInterrupt
+            made.append(arguments[1])
+            return write(*arguments, **named)
+
+        return written
 
     with monkeypatch.context() as patch:
-        patch.setattr(Lake, "overwrite", dies)
+        for name in ("append", "overwrite"):
+            patch.setattr(Lake, name, dying(getattr(Lake, name)))
         with pytest.raises(KeyboardInterrupt):
             evidence.refresh()
     evidence.refresh()
-    assert evidence.persons() == {"phone": "phone"}
+    assert evidence.persons() == {"phone": "phone", "tablet": "cid"}
+    evidence.check()
 
 
 STEPS = ("arrive", "arrive", "arrive twice", "change", "vanish", "erase", "vacuum", "compact",
