@@ -21,6 +21,8 @@ ROW_GROUP = 122_880
 KEYS_OF_FILES = ("batch_id",)
 """Texts of our own whose least and greatest value say which files a batch lies in."""
 
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
 Partition: TypeAlias = tuple[object, ...]
 
 
@@ -31,7 +33,7 @@ class DataFile(NamedTuple):
     rows: int
     size: int
     """Bytes."""
-    partition: Mapping[str, str]
+    partition: Mapping[str, str | None]
     """Partition columns, which the file does not hold, and their values."""
     ranges: Mapping[str, tuple[int | str, int | str]]
     """Least and greatest value of columns, as far as they are known: integers and batches."""
@@ -49,7 +51,7 @@ def write_files(
     Args:
         frames: Rows; each frame is a row group of every partition that it holds rows of.
         folder: Folder of the table.
-        partition_by: Dates and integers that are not null.
+        partition_by: Dates and integers.
         sort_by: Order of the rows within a frame and partition.
 
     Where ``frames`` or the disk fails nothing stays behind.
@@ -59,7 +61,8 @@ def write_files(
         for frame in frames:
             for partition, rows in _parts(frame, partition_by, sort_by):
                 if partition not in open_files:
-                    named = dict(zip(partition_by, map(str, partition), strict=True))
+                    texts = [None if value is None else str(value) for value in partition]
+                    named = dict(zip(partition_by, texts, strict=True))
                     open_files[partition] = _OpenFile(folder, named, rows.schema)
                 open_files[partition].write(rows)
         return [file.close() for file in open_files.values()]
@@ -92,8 +95,10 @@ def _parts(
 class _OpenFile:
     """A data file that is being written, and the ranges of what it holds."""
 
-    def __init__(self, folder: Path, partition: Mapping[str, str], schema: pa.Schema) -> None:
-        below = folder.joinpath(*(f"{name}={value}" for name, value in partition.items()))
+    def __init__(
+        self, folder: Path, partition: Mapping[str, str | None], schema: pa.Schema
+    ) -> None:
+        below = folder.joinpath(*_folders(partition))
         below.mkdir(parents=True, exist_ok=True)
         self.path = below / f"part-{uuid4()}.zstd.parquet"
         self._partition = partition
@@ -138,9 +143,14 @@ def _ranges(written: pq.FileMetaData) -> dict[str, tuple[int | str, int | str]]:
     return found
 
 
+def _folders(partition: Mapping[str, str | None]) -> list[str]:
+    """Names of the folders of a partition, in the words that Hive has for null."""
+    return [f"{name}={NO_VALUE if value is None else value}" for name, value in partition.items()]
+
+
 def add_action(file: DataFile, folder: Path) -> AddAction:
     """Move a file below a table's folder, and say so in the words of Delta's log."""
-    parts = [f"{name}={value}" for name, value in file.partition.items()]
+    parts = _folders(file.partition)
     target = folder.joinpath(*parts, file.path.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     file.path.replace(target)

@@ -13,8 +13,9 @@ from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickstream_platform.lake import Lake, polars_schema
+from clickstream_platform.lake import Lake, connect, polars_schema, view
 from clickstream_platform.lake.writing import write_files
+from clickstream_platform.settings import LakeSettings
 from clickstream_platform_tests.frames import NOON, events_frame
 
 DAYS = st.integers(0, 3)
@@ -138,3 +139,14 @@ def test_a_column_without_a_value_has_no_range(tmp_path: Path) -> None:
     assert file.ranges == {"n": (4, 4)}
     (file,) = write_files(frames[:1], tmp_path, partition_by=[], sort_by=[])
     assert file.ranges == {}
+
+
+def test_rows_without_a_partition_come_back_without_it(lake: Lake) -> None:
+    frame = rows_of([0, 1, 1], ["Page"] * 3)
+    nobody = pl.when(pl.int_range(3) > 0).then("bucket")
+    lake.append("events", frame.with_columns(bucket=nobody))
+    expected = [None, *frame["bucket"][1:]]
+    assert in_order(lake)["bucket"].to_list() == expected
+    events = view(connect(LakeSettings()), lake, "events").order_by("event_id")
+    assert events.bucket.to_pyarrow().to_pylist() == expected
+    assert lake.delete("events", "bucket IS NULL") == 1
