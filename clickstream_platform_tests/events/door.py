@@ -12,11 +12,25 @@ from clickstream_platform.events import Ledger, ingest_files, ingest_landing, re
 from clickstream_platform.events.landed import LandedFile
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
+from clickstream_platform.tables.contracts import require
+from clickstream_platform.tables.events import (
+    DuplicateEvents,
+    Events,
+    QuarantinedEvents,
+    RawEvents,
+)
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 """Arrival time of what tests drop."""
 
 HOUR = timedelta(hours=1)
+
+CONTRACTS = {
+    "raw_events": RawEvents,
+    "events": Events,
+    "quarantined_events": QuarantinedEvents,
+    "duplicate_events": DuplicateEvents,
+}
 
 
 def event(number: int = 0, **fields: object) -> dict[str, object]:
@@ -91,3 +105,11 @@ def quarantined(settings: Settings) -> dict[int, list[str]]:
 def fates(settings: Settings, source: str = "web") -> Mapping[str, object]:
     """The ledger's line of a source."""
     return next(row for row in Ledger(settings.state).totals() if row["source"] == source)
+
+
+def keep_promises(settings: Settings) -> None:
+    """Every table keeps its contract and every record has one fate."""
+    lake = Lake(settings.lake_folder)
+    for table, contract in CONTRACTS.items():
+        require(contract, lake.scan(table).collect())
+    Ledger(settings.state).require_balance()

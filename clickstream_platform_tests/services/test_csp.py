@@ -6,18 +6,15 @@ from typing import Any
 
 import dagster as dg
 import httpx
-import polars as pl
 import pytest
 
 from clickstream_platform.collection.protocols.csp import origin_of
-from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.lake import Lake
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.sensors import new_domain_alarm
 from clickstream_platform.orchestration.watches import new_domains_evaluation
 from clickstream_platform.services.collector import running_micro
-from clickstream_platform_tests.events.door import landed
-from clickstream_platform_tests.services.wire import NOW, Door
+from clickstream_platform_tests.services.wire import NOW, Door, loaded
 
 PAGE = "https://shop.example/buy?email=ann@example.com"
 OLD_WAY = {
@@ -55,13 +52,6 @@ def reported(
     url = "https://c.example/v1/csp" + (f"?key={key}" if key else "")
     headers = {"content-type": kind, "user-agent": "Mozilla/5.0 (X11; Linux x86_64) Chrome/156.0"}
     return httpx.Request("POST", url, content=json.dumps(content).encode(), headers=headers)
-
-
-def loaded(door: Door, table: str = "events") -> pl.DataFrame:
-    files = [landed(door.settings, path) for path in door.sealed]
-    ingest_landing(door.settings, now=NOW, files=files)
-    refresh_events(door.settings)
-    return Lake(door.settings.lake_folder).scan(table).collect()
 
 
 def test_both_ways_land_under_their_own_source_without_anything_personal(door: Door) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 
 from clickstream_platform.collection.policy import Enrichment
 from clickstream_platform.collection.write_keys import Kind, NewKey
+from clickstream_platform.events import ingest_landing, refresh_events
+from clickstream_platform.lake import Lake
 from clickstream_platform.services.collector import Collector, EventLog, write_keys
 from clickstream_platform.services.collector.serve import bot_scoring
 from clickstream_platform.settings import CollectorSettings, Settings
+from clickstream_platform_tests.events.door import landed
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 """When tests arrive; the recorded payloads are of the day before."""
@@ -140,3 +144,16 @@ def event(number: int = 0, **fields: object) -> dict[str, object]:
 def batch(key: str, *events: object) -> dict[str, object]:
     """A batch of the compact protocol."""
     return {"key": key, "sent_at": int(NOW.timestamp() * 1000) - 1_000, "events": list(events)}
+
+
+def loaded(door: Door, table: str = "events") -> pl.DataFrame:
+    """Rows of a table after everything that was sealed is loaded."""
+    files = [landed(door.settings, path) for path in door.sealed]
+    ingest_landing(door.settings, now=NOW, files=files)
+    refresh_events(door.settings)
+    return Lake(door.settings.lake_folder).scan(table).collect()
+
+
+def quarantine(door: Door) -> list[dict[str, Any]]:
+    """Refused and broken records as they wait in the table."""
+    return Lake(door.settings.lake_folder).scan("quarantined_events").collect().to_dicts()

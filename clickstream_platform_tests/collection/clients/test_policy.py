@@ -23,8 +23,7 @@ from clickstream_platform.settings import load_settings
 from clickstream_platform_tests.collection.clients.test_clients import free_port
 from clickstream_platform_tests.collection.conftest import FOLDER
 from clickstream_platform_tests.services.process import Zygote
-from clickstream_platform_tests.services.test_csp import loaded
-from clickstream_platform_tests.services.wire import Door
+from clickstream_platform_tests.services.wire import Door, loaded
 
 pytestmark = pytest.mark.slow
 
