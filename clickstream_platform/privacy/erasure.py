@@ -274,7 +274,7 @@ class _Run:
             self.settings,
             subject,
             needles,
-            self.register,
+            self.register.rewrites,
             positions,
             part.unreadable(sorted(positions)),
         )

@@ -25,7 +25,7 @@ from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.privacy.declared import Declared, declared
 from clickstream_platform.privacy.needles import Needles
 from clickstream_platform.privacy.records import Record, TextKind, Verdicts, split_records
-from clickstream_platform.privacy.requests import Register
+from clickstream_platform.privacy.rewrites import Rewrites
 from clickstream_platform.privacy.subjects import Subject
 from clickstream_platform.settings import Settings
 
@@ -79,7 +79,7 @@ class LandedEraser:
         settings: Where everything lies.
         subject: The person.
         needles: The person in text.
-        register: Remembers which records a file lacks.
+        rewrites: Remembers which records a file lacks.
         positions: Ordinals of the person's records by batch, as raw events tell.
         unsure: CSV batches with unreadable lines, whose positions cannot be trusted.
     """
@@ -87,7 +87,7 @@ class LandedEraser:
     settings: Settings
     subject: Subject
     needles: Needles
-    register: Register
+    rewrites: Rewrites
     positions: Mapping[str, set[int]]
     unsure: frozenset[str] = frozenset()
     after_draft: Callable[[], None] | None = None
@@ -137,16 +137,16 @@ class LandedEraser:
         self, path: Path, relative: str, draft: Path, rewriting: "_Rewriting"
     ) -> RewrittenFile:
         old, new = sha256_of(path), sha256_of(draft)
-        self.register.keep_removed(new, [*rewriting.lacking, *rewriting.removed])
+        self.rewrites.keep_removed(new, [*rewriting.lacking, *rewriting.removed])
         draft.chmod(path.stat().st_mode & 0o777)
         # A file younger than a second is not taken. Before it takes the old one's place the
         # ledger learns its look, so it is not taken as new whatever crashes from here on.
         os.utime(draft)
-        self.register.keep_rewrite(relative, old, new)
+        self.rewrites.begin(relative, old, new)
         self._tell_look(relative, draft.stat(), old, new)
         draft.replace(path)
         self._tell_digest(relative, path, old, new)
-        self.register.drop_rewrite(relative)
+        self.rewrites.end(relative)
         _sync(path.parent)
         return RewrittenFile(
             store="landing",
@@ -158,11 +158,11 @@ class LandedEraser:
 
     def _finish_interrupted(self) -> None:
         """Tell the ledger of rewrites that a crash cut off behind the exchange of the files."""
-        for relative, old, new in self.register.rewrites():
+        for relative, old, new in self.rewrites.unfinished():
             path = self.settings.landing / relative
             if path.exists() and sha256_of(path) == new:
                 self._tell_digest(relative, path, old, new)
-            self.register.drop_rewrite(relative)
+            self.rewrites.end(relative)
 
     def _tell_look(self, relative: str, look: os.stat_result, old: str, new: str) -> None:
         for connection in self._ledger():
@@ -199,7 +199,7 @@ class _Rewriting:
         self.path, self.form = path, form
         self.needles = eraser.needles
         self.verdicts = Verdicts(eraser.subject, form, eraser.needles)
-        self.lacking = eraser.register.removed(batch.sha256) if batch else []
+        self.lacking = eraser.rewrites.removed(batch.sha256) if batch else []
         self.wanted = eraser.positions.get(batch.batch_id, set()) if batch else set()
         self.batch = batch
         self.is_unsure = bool(batch and batch.batch_id in eraser.unsure)

@@ -34,6 +34,7 @@ from clickstream_platform.privacy.audit import (
 )
 from clickstream_platform.privacy.identifiers import Namespace, canonical, check_namespace
 from clickstream_platform.privacy.keys import Keys, derive
+from clickstream_platform.privacy.rewrites import REWRITES_SCHEMA, Rewrites
 from clickstream_platform.privacy.store import (
     make_store,
     open_store,
@@ -79,13 +80,8 @@ CREATE TABLE steps (
     request_id TEXT NOT NULL, step TEXT NOT NULL, details TEXT NOT NULL,
     PRIMARY KEY (request_id, step)
 ) STRICT;
-CREATE TABLE rewrites (
-    path TEXT PRIMARY KEY, old_sha256 TEXT NOT NULL, new_sha256 TEXT NOT NULL
-) STRICT;
-CREATE TABLE removed (
-    sha256 TEXT NOT NULL, ordinal INTEGER NOT NULL, PRIMARY KEY (sha256, ordinal)
-) STRICT, WITHOUT ROWID;
 """
+    + REWRITES_SCHEMA
     + AUDIT_SCHEMA
 )
 _COLUMNS = (
@@ -168,6 +164,7 @@ class Register:
         self.file = settings.state / "requests.db"
         self.anchor = settings.state / "requests.head.json"
         self.keys = Keys(settings.state / "vault")
+        self.rewrites = Rewrites(self._open)
 
     def __repr__(self) -> str:
         return f"Register({str(self.file)!r})"
@@ -374,36 +371,6 @@ class Register:
                 "SELECT step, details FROM steps WHERE request_id = ? ORDER BY rowid", (request_id,)
             ).fetchall()
         return {step: json.loads(details) for step, details in rows}
-
-    def keep_removed(self, sha256: str, ordinals: Iterable[int]) -> None:
-        """Remember which records a rewritten file lacks, so that the rest keep their number."""
-        with self._open() as connection, transaction(connection):
-            connection.executemany(
-                "INSERT OR IGNORE INTO removed VALUES (?, ?)", [(sha256, n) for n in ordinals]
-            )
-
-    def removed(self, sha256: str) -> list[int]:
-        """Ordinals of the records that a file of this content lacks, by earlier erasures."""
-        with self._open() as connection:
-            rows = connection.execute(
-                "SELECT ordinal FROM removed WHERE sha256 = ? ORDER BY ordinal", (sha256,)
-            ).fetchall()
-        return [ordinal for (ordinal,) in rows]
-
-    def keep_rewrite(self, path: str, old: str, new: str) -> None:
-        """Remember that a landed file is about to be exchanged, until the ledger knows it."""
-        with self._open() as connection:
-            connection.execute("INSERT OR REPLACE INTO rewrites VALUES (?, ?, ?)", (path, old, new))
-
-    def drop_rewrite(self, path: str) -> None:
-        """Forget an exchange that the ledger knows of."""
-        with self._open() as connection:
-            connection.execute("DELETE FROM rewrites WHERE path = ?", (path,))
-
-    def rewrites(self) -> list[tuple[str, str, str]]:
-        """Exchanges of landed files that a crash cut off: path, old and new digest."""
-        with self._open() as connection:
-            return [tuple(row) for row in connection.execute("SELECT * FROM rewrites")]
 
     # -- One at a time -------------------------------------------------------------------------
 
