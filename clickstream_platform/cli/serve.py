@@ -1,9 +1,6 @@
 """The command that serves the Dagster UI with its daemon, and the report, on this machine alone."""
 
-import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,8 +14,6 @@ from clickstream_platform.cli.output import say
 
 LOOPBACK = "127.0.0.1"
 """The UI has no users of its own: a guard goes in front of it before anybody else can reach it."""
-
-DEFINITIONS = "clickstream_platform.orchestration.definitions"
 
 
 class ReportHandler(SimpleHTTPRequestHandler):
@@ -45,28 +40,19 @@ def serve(
 
     Both listen on this machine alone. The report has the next port. Ctrl-C ends both.
     """
-    from clickstream_platform.orchestration import dagster_home
+    from clickstream_platform.orchestration import start_ui
 
     settings = settings_of(data)
-    home = dagster_home(settings)
     settings.reports.mkdir(parents=True, exist_ok=True)
     handler = partial(ReportHandler, directory=str(settings.reports))
     with ThreadingHTTPServer((LOOPBACK, port + 1), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         say(f"Dagster UI: [bold]http://{LOOPBACK}:{port}[/] (ready in some 15 s; Ctrl-C ends it)")
         say(f"Report:     [bold]http://{LOOPBACK}:{port + 1}/clickstream_report.html[/]")
-        command = [sys.executable, "-m", "dagster", "dev", "-m", DEFINITIONS]
-        command += ["-h", LOOPBACK, "-p", str(port), "--log-level", "warning"]
-        environment = os.environ | {
-            "DAGSTER_HOME": str(home),
-            "CLICKSTREAM_DATA": str(settings.data),
-            # `dagster dev` tells its successor's name at every start.
-            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
-        }
         # A child inherits an interrupt that a script ignores, and would then heed no signal at all;
         # a handler, even the usual one, is not inherited.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        with subprocess.Popen(command, env=environment, cwd=home) as process:  # noqa: S603 - our own words
+        with start_ui(settings, host=LOOPBACK, port=port) as process:
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())
             try:
                 code = process.wait()

@@ -15,6 +15,7 @@ from clickstream_platform.orchestration.running import (  # noqa: E402 - after t
     RunFailedError,
     dagster_home,
     materialize_all,
+    start_ui,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "materialize_all",
     "mend",
     "rebuild",
+    "start_ui",
 ]

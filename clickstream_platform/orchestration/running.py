@@ -1,6 +1,9 @@
 """Running everything without a daemon, into the same history that the UI shows."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 
 INSTANCE_FILE = "dagster.yaml"
 """How Dagster is set up; lies at the root of the repository, and beside this file in a wheel."""
+
+
+DEFINITIONS = "clickstream_platform.orchestration.definitions"
+"""Module that Dagster loads."""
 
 
 class RunFailedError(ClickstreamError, RuntimeError):
@@ -59,6 +66,26 @@ def opened(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """Open Dagster's storage of one data folder."""
     with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
         yield instance
+
+
+def start_ui(settings: Settings, *, host: str, port: int) -> subprocess.Popen[bytes]:
+    """Start Dagster's UI and its daemon over one data folder, in a process of their own.
+
+    Args:
+        settings: Whose data.
+        host: Address to listen at.
+        port: Port to listen at.
+    """
+    home = dagster_home(settings)
+    command = [sys.executable, "-m", "dagster", "dev", "-m", DEFINITIONS]
+    command += ["-h", host, "-p", str(port), "--log-level", "warning"]
+    environment = os.environ | {
+        "DAGSTER_HOME": str(home),
+        "CLICKSTREAM_DATA": str(settings.data),
+        # `dagster dev` tells its successor's name at every start.
+        "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
+    }
+    return subprocess.Popen(command, env=environment, cwd=home)  # noqa: S603 - our own words
 
 
 def materialize_all(settings: Settings, *, progress: Progress | None = None) -> "list[Refreshed]":

@@ -1,15 +1,19 @@
 """Scrubbing one text: find what is personal, however it is encoded, and mask it."""
 
 import base64
-import html
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import quote, unquote
 
+from clickstream_platform.privacy.minimisation.encodings import (
+    decoded_once,
+    is_json,
+    unescaped,
+    unquoted_plus,
+)
 from clickstream_platform.privacy.minimisation.keyed import (
     announced,
     announces,
@@ -72,7 +76,6 @@ _INLINE = frozenset({"data:", "javascript:"})
 _PAIR = re.compile(r"(?<![^\s&?#;,{(])([\w.%\[\]-]+)=([^\s&\"'<>;,#]+)")
 _AT_ENTITY = re.compile(r"&(?:amp;)*#(?:0*64|[xX]0*40);")
 """An at sign as HTML writes it, whose number sign would otherwise begin the fragment."""
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _BASE64 = re.compile(BASE64_RUN)
 _BASE64_REST = re.compile(r"[A-Za-z0-9+/_-]*+={0,2}+")
 _BASE64_BEFORE = re.compile(r"[A-Za-z0-9+_-]*$")
@@ -132,7 +135,7 @@ class Scrubber:
         if depth > DEPTH:
             return Cleaned(mask("encoded"), frozenset({"encoded"}))
         stripped = text.strip()
-        if stripped[-1:] == _JSON_ENDS.get(stripped[:1]) and _is_json(stripped):
+        if stripped[-1:] == _JSON_ENDS.get(stripped[:1]) and is_json(stripped):
             return self._json(text, depth)
         if _URL_FORMS.fullmatch(stripped):
             return self.url(text, depth)
@@ -285,7 +288,7 @@ class Scrubber:
         return found
 
     def _leaf_anew(self, key: str, body: str, depth: int) -> Cleaned:
-        text = _unescaped(body) if "\\" in body else body
+        text = unescaped(body) if "\\" in body else body
         plain = plain_key(key)
         if kind := announced(plain, text, in_url=False):
             return Cleaned(_in_place(kind, text), frozenset({kind}))
@@ -388,7 +391,7 @@ class Scrubber:
 
     def _decoded(self, text: str, depth: int) -> Cleaned:
         """Scrub what an encoding hides; a text whose encodings hide nothing stays as it is."""
-        decoded = _decoded_once(text)
+        decoded = decoded_once(text)
         if decoded != text:
             cleaned = self.text(decoded, depth + 1)
             if cleaned.kinds:
@@ -446,37 +449,10 @@ def _in_place(kind: str, value: str) -> str:
     return (truncated_ip(value) or mask(kind)) if kind == "ip" else mask(kind)
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _decoded_once(text: str) -> str:
-    """Another reading of a text, with every encoding undone once."""
-    if "%" in text:
-        text = unquote(text)
-    if "&" in text and ";" in text:
-        text = html.unescape(text)
-    if "\\u" in text:
-        text = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
-
-
 @lru_cache(maxsize=1024)
 def _quoted_mask(text: str) -> str:
     """What stands in place of an announced value, as a query writes it."""
     return quote(text, safe=_QUERY_SAFE)
-
-
-def unquoted_plus(value: str) -> str:
-    """`urllib.parse.unquote_plus`, but faster where nothing or only ASCII is encoded."""
-    value = value.replace("+", " ")
-    if "%" not in value:
-        return value
-    return unquote_to_bytes(value).decode("utf-8", "replace") if value.isascii() else unquote(value)
 
 
 def _is_plain(text: str) -> bool:
@@ -492,11 +468,3 @@ def _is_plain(text: str) -> bool:
     if _SPECIAL.search(text) or (len(text) >= _MIN_BASE64 and _BASE64.search(text)):
         return False
     return NUMBERS.search(text) is None
-
-
-def _unescaped(body: str) -> str:
-    try:
-        text: str = json.loads(f'"{body}"', strict=False)
-    except ValueError:
-        return body
-    return text

@@ -19,6 +19,7 @@ from clickstream_platform.privacy import (
     scrub_urls,
     truncate_ips,
 )
+from clickstream_platform.privacy.minimisation.encodings import unquoted_plus
 from clickstream_platform.privacy.minimisation.keyed import (
     ADDRESS_KEYS,
     BIRTH_KEYS,
@@ -30,7 +31,7 @@ from clickstream_platform.privacy.minimisation.keyed import (
     SECRET_KEYS,
     SOCIAL_SECURITY_KEYS,
 )
-from clickstream_platform.privacy.minimisation.scrubber import Scrubber, unquoted_plus
+from clickstream_platform.privacy.minimisation.scrubber import Scrubber
 
 ANN = "ann.smith@example.com"
 CARD, OTHER_CARD = "4111111111111111", "378282246310005"
