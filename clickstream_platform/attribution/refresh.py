@@ -1,7 +1,6 @@
 """Keeping touchpoints, conversions and credits up to date, partition by partition."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
@@ -24,17 +23,16 @@ from clickstream_platform.collection.consent import load_policy
 from clickstream_platform.collection.consent_log import silence_of
 from clickstream_platform.lake import (
     Changes,
-    Engine,
     Lake,
     Parts,
     Refreshed,
-    arrow_schema,
-    connect,
     net_changes,
+    opened_engine,
     part_of,
     rows_of,
     scan_files,
     stream,
+    stream_schema,
     view,
 )
 from clickstream_platform.settings import Settings
@@ -86,7 +84,7 @@ def refresh_touchpoints(
     )
     if step is None:
         return _nothing_to_do(lake, "touchpoints")
-    with _opened(settings) as backend:
+    with opened_engine(settings) as backend:
         touched: Parts | None = None
         if step.changes and not full:
             touched = touched_by_sessions(backend, lake, step.changes)
@@ -142,7 +140,7 @@ def refresh_conversions(
     if step is None:
         return _nothing_to_do(lake, "conversions")
     longest = timedelta(hours=settings.sessions.max_duration_hours)
-    with _opened(settings) as backend:
+    with opened_engine(settings) as backend:
         finder = Finder(backend, lake, rules, silence, longest_session=longest)
         if full:
             dates = None
@@ -183,7 +181,7 @@ def refresh_credits(
         return _nothing_to_do(lake, "attribution_credits")
     lookback = timedelta(days=policy.lookback_days)
     half_life = timedelta(days=policy.half_life_days)
-    with _opened(settings) as backend:
+    with opened_engine(settings) as backend:
         persons = None
         if full:
             dates = None
@@ -260,17 +258,6 @@ def _fingerprint(definition: object) -> int:
 # -- Reading and writing -----------------------------------------------------------------------
 
 
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Engine]:
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
-        yield backend
-    finally:
-        backend.disconnect()
-
-
 def _rows_by_date(table: str, files: Sequence[str]) -> dict[date, int]:
     column = str(TABLES[table].date_column)
     return dict(scan_files(table, files).group_by(column).len().collect().iter_rows())
@@ -304,11 +291,6 @@ class _Counted:
     def reader(self) -> pa.RecordBatchReader:
         spec = TABLES[self.table]
         in_order = [*spec.partition_by, *spec.sort_by]
-        texts = (pa.types.is_large_string, pa.types.is_string_view)
-        schema = pa.schema(
-            (field.name, pa.string() if any(text(field.type) for text in texts) else field.type)
-            for field in arrow_schema(self.table)
-        )
 
         def batches() -> Iterator[pa.RecordBatch]:
             for expression in self.expressions:
@@ -316,7 +298,7 @@ class _Counted:
                     self.rows += batch.num_rows
                     yield batch
 
-        return pa.RecordBatchReader.from_batches(schema, batches())
+        return pa.RecordBatchReader.from_batches(stream_schema(self.table), batches())
 
 
 def _write(

@@ -25,7 +25,7 @@ from clickstream_platform.lake import (
     Engine,
     Lake,
     Refreshed,
-    connect,
+    opened_engine,
     polars_schema,
     stream,
     view,
@@ -86,18 +86,13 @@ def refresh_identity(lake: Lake, settings: Settings, *, full: bool = False) -> R
     consumed = {name: lake.consumed("identity_map", name) for name in versions}
     if versions == consumed and not full:
         return Refreshed(table="identity_map", version=lake.version("identity_map"))
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
+    with opened_engine(settings) as backend:
         run = _Run(backend, lake, rules, versions)
         changes = None if full else _changes(lake, versions, consumed)
         if changes is None:
             return run.rebuild()
         decided = versions["identity_decisions"] != consumed["identity_decisions"]
         return run.update(changes, decided=decided)
-    finally:
-        backend.disconnect()
 
 
 def _fingerprint(rules: IdentifierRules) -> int:

@@ -4,8 +4,10 @@ from clickstream_platform.lake.changed import changed_rows, distinct_dates, net_
 from clickstream_platform.lake.engine import (
     Engine,
     connect,
+    opened_engine,
     read_files,
     stream,
+    stream_schema,
     view,
     write_parquet,
 )
@@ -43,6 +45,7 @@ __all__ = [
     "distinct_dates",
     "net_changes",
     "open_tables",
+    "opened_engine",
     "part_of",
     "polars_schema",
     "read_files",
@@ -50,6 +53,7 @@ __all__ = [
     "scan_files",
     "select",
     "stream",
+    "stream_schema",
     "view",
     "write_parquet",
 ]

@@ -2,7 +2,8 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ibis.backends.duckdb import Backend
 
 from clickstream_platform.lake.store import Lake, arrow_schema, polars_schema, stored
 from clickstream_platform.lake.writing import DataFile
-from clickstream_platform.settings import LakeSettings
+from clickstream_platform.settings import LakeSettings, Settings
 
 SQL_TYPES = {
     pl.String: "VARCHAR",
@@ -114,6 +115,18 @@ def connect(settings: LakeSettings, *, spill: Path | None = None) -> Engine:
     return backend
 
 
+@contextmanager
+def opened_engine(settings: Settings) -> Iterator[Engine]:
+    """Open DuckDB for the work of a data folder, which spills there what does not fit."""
+    spill = settings.state / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    engine = connect(settings.lake, spill=spill)
+    try:
+        yield engine
+    finally:
+        engine.disconnect()
+
+
 def view(
     backend: Engine,
     lake: Lake,
@@ -193,9 +206,14 @@ def write_parquet(backend: Backend, query: str, table: str, folder: Path) -> lis
 
 def stream(rows: ir.Table, table: str) -> pa.RecordBatchReader:
     """Read an expression batch by batch, with the columns and types of a stored table."""
-    schema = _plain(arrow_schema(table))
+    schema = stream_schema(table)
     batches = rows.select(schema.names).to_pyarrow_batches(chunk_size=122_880)
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in batches))
+
+
+def stream_schema(table: str) -> pa.Schema:
+    """Columns and types of a stored table, as `stream` gives them."""
+    return _plain(arrow_schema(table))
 
 
 def _plain(schema: pa.Schema) -> pa.Schema:

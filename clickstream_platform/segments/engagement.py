@@ -16,8 +16,8 @@ from clickstream_platform.lake import (
     Lake,
     Refreshed,
     changed_rows,
-    connect,
     net_changes,
+    opened_engine,
     stream,
     view,
 )
@@ -168,10 +168,7 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
     is_known = lake.consumed(TABLE, "policy") == policy and not full
     if "sessions" not in newest or (is_known and consumed == newest):
         return Refreshed(table=TABLE, version=lake.version(TABLE))
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
+    with opened_engine(settings) as backend:
         touched = _touched(backend, lake, consumed) if is_known else None
         sessions = view(backend, lake, "sessions")
         if touched is not None:
@@ -205,8 +202,6 @@ def refresh_scores(lake: Lake, settings: Settings, *, full: bool = False) -> Ref
             is_full=touched is None,
             details={"persons": lake.row_count(TABLE)},
         )
-    finally:
-        backend.disconnect()
 
 
 def _count(rows: ir.Table) -> int:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 
 from clickstream_platform.collection.consent_log import current_consents
-from clickstream_platform.lake import Lake, Refreshed, connect, polars_schema, view
+from clickstream_platform.lake import Lake, Refreshed, opened_engine, polars_schema, view
 from clickstream_platform.segments.matching import segment_matches
 from clickstream_platform.segments.rules import Segment, describe, load_segments
 from clickstream_platform.settings import Settings
@@ -132,10 +132,7 @@ def _inside(
     nobody = pl.DataFrame(schema={name: schema[name] for name in INSIDE})
     if not segments or not lake.exists("engagement_scores"):
         return nobody
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
+    with opened_engine(settings) as backend:
         current = backend.make_table("current_consents", current_consents(lake, now=now))
         matches = segment_matches(
             {table: view(backend, lake, table) for table in UPSTREAM}
@@ -145,8 +142,6 @@ def _inside(
             half_life=timedelta(days=settings.engagement.half_life_days),
         )
         wide = pl.DataFrame(matches.to_pyarrow())
-    finally:
-        backend.disconnect()
     return pl.concat(
         [
             nobody,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from clickstream_platform.lake import Engine, Lake, connect, view
+from clickstream_platform.lake import Engine, Lake, opened_engine, view
 from clickstream_platform.sessions.policy import SessionPolicy
 from clickstream_platform.sessions.rebuild import Rules, make_stretches
 from clickstream_platform.sessions.summary import load_session_definitions
@@ -63,15 +63,10 @@ def compare_policies(
         policies: By name; the first is what channels of others are compared with.
         dates: Make sessions of the events of these dates alone; of all unless given.
     """
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
+    with opened_engine(settings) as backend:
         view(backend, lake, "identity_map")
         backend.raw_sql("CREATE OR REPLACE TEMP TABLE people AS FROM identity_map")
         found = {name: _sums(backend, lake, settings, it, dates) for name, it in policies.items()}
-    finally:
-        backend.disconnect()
     sums = pl.concat([rows for rows, _ in found.values()], how="vertical")
     named = sums.with_columns(
         policy=pl.Series(

@@ -19,8 +19,8 @@ from clickstream_platform.lake import (
     Lake,
     Refreshed,
     changed_rows,
-    connect,
     net_changes,
+    opened_engine,
     stream,
     view,
 )
@@ -150,10 +150,7 @@ def refresh_cookieless(
         consumed == newest and not full and not is_backfill
     ):
         return Refreshed(table=TABLE, version=lake.version(TABLE))
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
+    with opened_engine(settings) as backend:
         if full or (not is_backfill and consumed["definition"] != newest["definition"]):
             touched = None
         elif is_backfill:
@@ -179,8 +176,6 @@ def refresh_cookieless(
             dates=tuple(touched or ()),
             is_full=touched is None,
         )
-    finally:
-        backend.disconnect()
 
 
 def _touched(backend: Engine, lake: Lake, consumed: Mapping[str, int]) -> list[date] | None:

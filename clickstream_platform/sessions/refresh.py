@@ -20,7 +20,7 @@ from clickstream_platform.lake import (
     Lake,
     Parts,
     Refreshed,
-    connect,
+    opened_engine,
     part_of,
     polars_schema,
     rows_of,
@@ -76,17 +76,14 @@ def refresh_sessions(
     is_current = versions == consumed and not full and chosen is None
     if versions["events"] < 0 or is_current or chosen == []:
         return Refreshed(table="sessions", version=lake.version("sessions"))
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
-        with tempfile.TemporaryDirectory(dir=spill) as spool:
-            run = _Run(lake, settings, backend, Path(spool), versions, consumed)
-            is_new = consumed["events"] < 0 or consumed["rules"] != versions["rules"]
-            is_new |= not lake.exists(RUNAWAYS)
-            return run.rebuild() if full or is_new else run.update(chosen)
-    finally:
-        backend.disconnect()
+    with (
+        opened_engine(settings) as backend,
+        tempfile.TemporaryDirectory(dir=settings.state / "spill") as spool,
+    ):
+        run = _Run(lake, settings, backend, Path(spool), versions, consumed)
+        is_new = consumed["events"] < 0 or consumed["rules"] != versions["rules"]
+        is_new |= not lake.exists(RUNAWAYS)
+        return run.rebuild() if full or is_new else run.update(chosen)
 
 
 def _fingerprint(settings: Settings) -> int:

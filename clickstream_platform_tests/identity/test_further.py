@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as example_settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
@@ -30,6 +29,7 @@ from clickstream_platform_tests.engines import run
 from clickstream_platform_tests.frames import events_frame, instant, surrogate
 from clickstream_platform_tests.identity.graphs import RULES, RULES_TOML, Link, naive_people
 from clickstream_platform_tests.identity.links import Event, seen
+from clickstream_platform_tests.laws import lives
 from clickstream_platform_tests.stored import bring
 
 HOUR = 3_600
@@ -296,13 +296,7 @@ STEPS = ("arrive", "arrive", "change", "vanish", "refresh", "compact")
 
 
 @pytest.mark.slow
-@example_settings(
-    max_examples=10,
-    derandomize=True,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@lives(10)
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=5))
 def test_incremental_equals_full(
     tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[str]

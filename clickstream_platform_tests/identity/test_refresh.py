@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as example_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clickstream_platform.identity import refresh_identity
@@ -15,6 +14,7 @@ from clickstream_platform.lake import Lake, Refreshed
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.frames import NOON, events_frame, surrogate
 from clickstream_platform_tests.identity.links import Event, logins, naive_map, seen
+from clickstream_platform_tests.laws import lives
 from clickstream_platform_tests.stored import bring, rows_of
 
 
@@ -206,13 +206,7 @@ def step(evidence: Evidence, rng: random.Random, name: str) -> None:
 
 
 @pytest.mark.slow
-@example_settings(
-    max_examples=12,
-    derandomize=True,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow],
-)
+@lives(12)
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=6))
 def test_incremental_equals_full(
     tmp_path_factory: pytest.TempPathFactory, seed: int, steps: list[str]

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given
-from hypothesis import settings as example_settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from clickstream_platform.identity import refresh_identity
 from clickstream_platform.settings import SessionSettings, Settings, load_settings
+from clickstream_platform_tests.laws import lives
 from clickstream_platform_tests.sessions.history import (
     TABLES,
     Event,
@@ -130,13 +130,7 @@ POLICIES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=[*POLICIES])
-@example_settings(
-    max_examples=6,
-    derandomize=True,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+@lives(6, HealthCheck.function_scoped_fixture)
 @given(seed=st.integers(0, 2**32), steps=st.lists(st.sampled_from(STEPS), min_size=2, max_size=6))
 def test_incremental_equals_full(
     tmp_path_factory: pytest.TempPathFactory,

@@ -13,7 +13,7 @@ from clickstream_platform.lake import (
     Changes,
     Lake,
     Refreshed,
-    connect,
+    opened_engine,
     polars_schema,
     scan_files,
     stream,
@@ -51,10 +51,7 @@ def refresh_bot_behaviour(lake: Lake, settings: Settings, *, full: bool = False)
             lake.append(TABLE, nothing, consumed=consumed)
         return unchanged
     dates = lake.dates("events") if touched is None else _dates(touched)
-    spill = settings.state / "spill"
-    spill.mkdir(parents=True, exist_ok=True)
-    backend = connect(settings.lake, spill=spill)
-    try:
+    with opened_engine(settings) as backend:
         events = view(backend, lake, "events", files=lake.files("events", dates=dates))
         if touched is not None:
             days = backend.make_table("touched", touched)
@@ -76,8 +73,6 @@ def refresh_bot_behaviour(lake: Lake, settings: Settings, *, full: bool = False)
             dates=tuple(dates),
             is_full=touched is None,
         )
-    finally:
-        backend.disconnect()
 
 
 def _touched(added: Iterable[str], removed: Iterable[str]) -> pl.DataFrame | None:

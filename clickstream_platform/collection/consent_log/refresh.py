@@ -26,7 +26,15 @@ from clickstream_platform.collection.consent_log.evidence import (
     judged,
     rules_version,
 )
-from clickstream_platform.lake import Changes, Engine, Lake, Refreshed, connect, polars_schema, view
+from clickstream_platform.lake import (
+    Changes,
+    Engine,
+    Lake,
+    Refreshed,
+    opened_engine,
+    polars_schema,
+    view,
+)
 from clickstream_platform.settings import Settings
 
 
@@ -50,13 +58,8 @@ def refresh_consents(lake: Lake, settings: Settings) -> list[Refreshed]:
     version, consumed = lake.version("events"), lake.consumed("consents", "events")
     if 0 <= version != consumed:
         changes = lake.changes("events", since=consumed)
-        spill = settings.state / "spill"
-        spill.mkdir(parents=True, exist_ok=True)
-        backend = connect(settings.lake, spill=spill)
-        try:
+        with opened_engine(settings) as backend:
             choices, read = _new_choices(backend, lake, changes)
-        finally:
-            backend.disconnect()
         rows = judged_rows(choices, load_policy(settings.definitions))
         written = rows.height
         lake.append("consents", rows, consumed={"events": version})
