@@ -105,13 +105,14 @@ def connect(settings: LakeSettings, *, spill: Path | None = None) -> Engine:
     backend: Engine = Engine().connect(
         memory_limit=settings.memory_limit,
         threads=settings.threads or os.cpu_count() or 1,
-        temp_directory=str(spill) if spill else "",
         python_enable_replacements=False,
         autoinstall_known_extensions=False,
         autoload_known_extensions=False,
         preserve_insertion_order=False,
     )
-    backend.raw_sql("SET TimeZone = 'UTC'")
+    # Said afterwards, so that connections of two data folders are opened alike, too.
+    folder = str(spill or "").replace("'", "''")
+    backend.raw_sql(f"SET TimeZone = 'UTC'; SET temp_directory = '{folder}'")
     return backend
 
 

@@ -29,6 +29,9 @@ LONG_NUMBER = 12
 LONG_NAME = 16
 """Characters from which letters alone are an identifier rather than a word."""
 
+SHORT = 2**16
+"""Bytes up to which preparing a search for many words takes longer than searching for each."""
+
 _DIGITS = re.compile(r"\d")
 _PLAIN = re.compile(rb"[0-9A-Za-z]")
 _ESCAPE_BEFORE = re.compile(rb"(?:%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtbf])$")
@@ -63,6 +66,7 @@ class Needles:
         hidden = {form for each in distinctive for form in (*_based(each), *_hashed(each))}
         hidden |= set(tokens)
         self.forms = sorted({form.decode("latin-1") for form in mails | others} | hidden)
+        self._folded = {form.encode("latin-1").lower() for form in self.forms}
         self._searches = [
             _Search(mails, is_mail=True),
             _Search(others, is_mail=False),
@@ -87,10 +91,13 @@ class Needles:
         return texts.str.contains_any(self.forms, ascii_case_insensitive=True)
 
     def is_within(self, content: bytes) -> bool:
-        """Whether a long text holds one; asks the quick question first."""
-        return bool(self.may_hold(pl.Series([content.decode("latin-1")])).any()) and self.is_in(
-            content
-        )
+        """Whether a text of any length holds one; asks the quick question first."""
+        if len(content) <= SHORT:
+            folded = content.lower()
+            may_hold = any(form in folded for form in self._folded)
+        else:
+            may_hold = bool(self.may_hold(pl.Series([content.decode("latin-1")])).any())
+        return may_hold and self.is_in(content)
 
     def is_in(self, record: bytes) -> bool:
         """Whether a record holds one, as a whole and not as a part of something longer."""

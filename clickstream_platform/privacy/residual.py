@@ -22,12 +22,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 import pyarrow.parquet as pq
 
 from clickstream_platform.errors import ClickstreamError
@@ -36,9 +37,9 @@ from clickstream_platform.settings import Settings
 
 _BLOCK = 2**24
 _OVERLAP = 2**12
+_SHORT = 2**16  # up to here it takes longer to prepare a search for many words than to search
 _SHORTEST, _LONG_NUMBER, _LONG_NAME = 8, 12, 16
 _ENDINGS = re.compile(r"(\.(gz|csv|tsv|ndjson|jsonl|json|log|txt|parquet|zip|db|html))+$")
-_INTEGERS = {pl.Int64, pl.Int32, pl.UInt64, pl.UInt32, pl.Int16, pl.UInt16, pl.Int8, pl.UInt8}
 
 
 class ScannerBlindError(ClickstreamError, RuntimeError):
@@ -122,6 +123,11 @@ class Sought:
     def forms(self) -> list[str]:
         """All forms, for a quick look."""
         return [*self.bounded, *self.anywhere]
+
+    @cached_property
+    def folded(self) -> frozenset[str]:
+        """All forms, for a quick look that minds no case."""
+        return frozenset(map(str.lower, self.forms))
 
 
 _TOKEN = re.compile(r"p[vui]_([0-9a-f]{32})$")
@@ -247,6 +253,9 @@ class _Scanner:
         return found
 
     def _quick(self, text: str) -> bool:
+        if len(text) <= _SHORT:
+            folded = text.lower()
+            return any(form in folded for form in self.sought.folded)
         forms = self.sought.forms
         if not forms:
             return False
@@ -261,25 +270,25 @@ class _Scanner:
         return found
 
     def _frame(self, frame: pl.DataFrame) -> int:
-        found = 0
-        for column in frame.iter_columns():
-            if column.dtype in _INTEGERS:
-                found += int(column.is_in(list(self.sought.numbers)).sum())
-            elif column.dtype.is_nested():
-                nested = column.to_frame("v").select(pl.struct("v").struct.json_encode())
-                found += self._texts(nested.to_series())
-            elif column.dtype == pl.Binary:
-                found += sum(self._value(value) for value in column)
-            elif column.dtype == pl.String:
-                found += self._texts(column)
-        return found
+        """Findings in the values of a frame; all columns of a kind are looked through at once."""
+        numbers = frame.select(cs.integer().is_in(self.sought.numbers).sum())
+        found = sum(map(sum, numbers.rows()))
+        found += sum(self._value(value) for column in frame.select(cs.binary()) for value in column)
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+        as_json = [pl.struct(name).struct.json_encode().alias(name) for name in nested]
+        return found + self._texts(
+            frame.select(cs.string(include_categorical=True).cast(pl.String), *as_json)
+        )
 
-    def _texts(self, column: pl.Series) -> int:
+    def _texts(self, frame: pl.DataFrame) -> int:
         forms = [form.encode("latin-1").decode("utf-8", "replace") for form in self.sought.forms]
-        if not forms:
+        if not forms or not frame.width:
             return 0
-        hits = column.filter(column.str.contains_any(forms, ascii_case_insensitive=True))
-        return sum(self.sought.count(text.encode().decode("latin-1")) for text in hits)
+        if frame.estimated_size() > _SHORT:
+            held = pl.all().str.contains_any(forms, ascii_case_insensitive=True)
+            frame = frame.filter(pl.any_horizontal(held))
+        texts = [text for column in frame for text in column if text is not None]
+        return sum(map(self._value, texts)) if self._quick(_as_bytes("\n".join(texts))) else 0
 
     def _sqlite(self, path: Path) -> int:
         found = 0
@@ -294,7 +303,7 @@ class _Scanner:
         if isinstance(value, int):
             return int(value in self.sought.numbers)
         if isinstance(value, str):
-            return self.sought.count(value.encode("utf-8", "surrogatepass").decode("latin-1"))
+            return self.sought.count(_as_bytes(value))
         return self.sought.count(value.decode("latin-1")) if isinstance(value, bytes) else 0
 
     def _duckdb(self, path: Path) -> int:
@@ -307,6 +316,11 @@ class _Scanner:
                 for batch in reader:
                     found += self._frame(pl.DataFrame(pl.from_arrow(batch)))
         return found
+
+
+def _as_bytes(text: str) -> str:
+    """A text as its bytes are read, as Latin-1."""
+    return text.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def _raw_blocks(path: Path) -> Iterator[bytes]:

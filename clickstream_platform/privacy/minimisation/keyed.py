@@ -4,6 +4,7 @@ import ipaddress
 import re
 from functools import lru_cache
 
+from clickstream_platform.privacy.identifiers import TOKEN
 from clickstream_platform.privacy.minimisation.patterns import (
     CARD_DIGITS,
     PHONE_DIGITS,
@@ -148,8 +149,8 @@ _ALL_KEYS = (
 PHONE_ENDINGS = ("phone", "phonenumber")
 _ENDINGS = (*SECRET_ENDINGS, *PHONE_ENDINGS)
 
-MASKED = re.compile(r"\[[a-z]+\]")
-"""What a mask looks like; a masked value is not masked again."""
+MASKED = re.compile(rf"\[[a-z]+\]|{TOKEN}")
+"""What a mask looks like, or a pseudonym: neither holds anything to mask."""
 
 _FLAGS = frozenset(
     ["true", "false", "yes", "no", "on", "off", "null", "none", "undefined", "0", "1"]
@@ -185,7 +186,7 @@ def announced(key: str, value: str, *, in_url: bool) -> str | None:
     """Kind of personal value that a plain key announces and the value bears out, or None."""
     if len(value) <= _LONGEST_FLAG and (not value or value.lower() in _FLAGS):
         return None
-    if value[0] == "[" and MASKED.fullmatch(value):
+    if value[0] in "[p" and MASKED.fullmatch(value):
         return None
     return _announced_value(key, value) or _announced_secret(key, value, in_url=in_url)
 

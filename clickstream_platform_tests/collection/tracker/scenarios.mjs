@@ -545,6 +545,22 @@ export default (scenario) => {
     await page.waitForFunction(() => !localStorage.clickstream_queue);
   });
 
+  scenario('requests that fail together are sent again in the order of their events', async (site) => {
+    site.page_is('');
+    const page = await site.open();
+    await site.got('page_view');
+    const under_way = [];
+    await page.route('**/v1/events', (route) => void under_way.push(route));
+    for (const i of [0, 1]) {
+      await page.evaluate((i) => clickstream('track', 'add_to_cart', { i }), i);
+      await site.until(() => under_way.length > i, 'both are under way');
+    }
+    for (const route of under_way) await route.abort();
+    await page.unroute('**/v1/events');
+    await site.got('add_to_cart', 2);
+    deepEqual(site.named('add_to_cart').map(({ properties }) => properties.i), [0, 1]);
+  });
+
   scenario('events that a page could not send are sent once by the next one', async (site) => {
     site.page_is('<button id="buy">Buy</button>');
     const page = await site.open('first');

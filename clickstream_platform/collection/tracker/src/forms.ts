@@ -12,8 +12,8 @@ export const abandon = () => {
 };
 
 export const watch = () => {
-  listen('input', ({ target }) => {
-    const { form } = target as HTMLInputElement;
+  listen('input', (event) => {
+    const form = (event.target as HTMLInputElement).form;
     if (form && form != begun) track('form_start', describe((begun = form)));
   });
   listen('submit', ({ target }) => {

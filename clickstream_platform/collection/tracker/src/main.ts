@@ -13,7 +13,7 @@ import { MEMORY } from './storage';
 
 const script = document.currentScript as HTMLScriptElement | null;
 
-let started = false;
+let started: boolean | undefined;
 
 /** Begin, once that is allowed. */
 const start = () => {
@@ -32,7 +32,7 @@ const start = () => {
     resume();
     for (const name in options.plugins) {
       const element = document.createElement('script');
-      element.src = options.scripts + `/t-${name}.js`;
+      element.src = options.scripts + '/t-' + name + '.js';
       document.head.append(element);
     }
   }

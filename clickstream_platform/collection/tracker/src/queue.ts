@@ -7,6 +7,7 @@ import { QUEUE, store, waiting } from './storage';
 export interface Event {
   id: string;
   name: string;
+  created_at: number;
   [field: string]: unknown;
 }
 
@@ -35,18 +36,20 @@ const others = (events: Event[]): Event[] =>
 const save = (): unknown =>
   allowed() > 1 && store(QUEUE, [...others(queue), ...queue].slice(-Limit.WAITING));
 
-/** A batch is delivered, or goes back to where it came from. */
+/** A batch is delivered, or goes back to where it came from; then what waits has its turn. */
 const settle = (batch: Event[], origin?: Event[] | false) => {
   if (origin) {
     failures++;
     // Not `queue`: what was under way at a withdrawal goes back to where nobody looks any more.
-    origin.unshift(...batch);
+    origin.splice(0, 0, ...batch);
+    // Requests that were under way together may come back in any order.
+    origin.sort((one, other) => one.created_at - other.created_at);
     save();
   } else {
-    const left = others(batch);
     failures = 0;
-    store(QUEUE, left[0] && left);
+    store(QUEUE, others(batch)[0] && others(batch));
   }
+  schedule();
 };
 
 const schedule = () => {
@@ -87,11 +90,10 @@ export const flush = (hidden = document.hidden): void => {
     keepalive: !body[Limit.KEEPALIVE],
   })
     // What the collector refuses for good is not sent again.
-    .then(({ status }) => (status > 499 || status == 429) && origin, () => origin)
-    .then((failed) => {
-      settle(batch, failed);
-      schedule();
-    });
+    .then(
+      ({ status }) => settle(batch, (status > 499 || status == 429) && origin),
+      () => settle(batch, origin),
+    );
 };
 
 export const add = (event: Event) => {
@@ -109,6 +111,6 @@ export const drop = () => {
 
 /** Send what earlier pages could not. */
 export const resume = () => {
-  queue.unshift(...others(queue));
+  queue = [...others(queue), ...queue];
   schedule();
 };
