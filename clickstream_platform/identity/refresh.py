@@ -144,7 +144,7 @@ class _Run:
     def rebuild(self) -> Refreshed:
         """Find everything anew."""
         view(self.backend, self.lake, "events", name="read_events")
-        self._table("links", self._links_query("read_events"))
+        self.backend.fill("links", self._links_query("read_events"))
         resolved = resolve(self.backend, "links", self.decisions, self.rules)
         for name in WRITTEN:
             ordered = getattr(resolved, name).order_by(*ORDER[name])
@@ -164,11 +164,11 @@ class _Run:
             view(self.backend, self.lake, name)
         self._find_links(changes)
         self._find_touched(decided=decided)
-        affected = self._count("touched")
+        affected = self.backend.height("touched")
         changed = 0
         if affected:
             self._find_affected()
-            affected = self._count("affected")
+            affected = self.backend.height("affected")
             resolved = resolve(
                 self.backend,
                 "near",
@@ -189,7 +189,7 @@ class _Run:
             table="identity_map",
             version=self.lake.version("identity_map"),
             rows_written=changed,
-            rows_read=self._count("read_events"),
+            rows_read=self.backend.height("read_events"),
             details={"visitors_changed": visitors, "identifiers_affected": affected},
         )
 
@@ -201,58 +201,58 @@ class _Run:
         ``lost`` are links that lost an event which they rest on.
         """
         view(self.backend, self.lake, "events", files=changes.added, name="read_events")
-        self._table("found", self._links_query("read_events"))
+        self.backend.fill("found", self._links_query("read_events"))
         if not changes.removed:
-            self._table("lost", "SELECT identifier_key, other_key FROM found WHERE false")
+            self.backend.fill("lost", "SELECT identifier_key, other_key FROM found WHERE false")
             return
         view(self.backend, self.lake, "events", files=changes.removed, name="removed_events")
         evidence = ", ".join(EVIDENCE)
-        self._table(
+        self.backend.fill(
             "gone",
             f"SELECT {evidence} FROM removed_events EXCEPT SELECT {evidence} FROM read_events",  # noqa: S608 - columns of our own
         )
         rests = "gone.event_id = m.evidence_event_id OR gone.received_at <= m.recorded_at"
-        self._table(
+        self.backend.fill(
             "lost",
             "SELECT DISTINCT m.identifier_key, m.other_key FROM gone JOIN identity_merges m "  # noqa: S608 - columns of our own
             "ON m.identifier_key = gone.visitor_key AND m.other_key = gone.user_key "
             f"WHERE {rests}",
         )
         if self._has_further("gone"):
-            self._table("gone_events", "FROM removed_events SEMI JOIN gone USING (event_id)")
-            self._table("gone_pairs", pairs_query("gone_events", self.rules_json))
+            self.backend.fill("gone_events", "FROM removed_events SEMI JOIN gone USING (event_id)")
+            self.backend.fill("gone_pairs", pairs_query("gone_events", self.rules_json))
             self.backend.raw_sql(
                 "INSERT INTO lost SELECT DISTINCT m.identifier_key, m.other_key "  # noqa: S608 - columns of our own
                 "FROM gone_pairs gone JOIN identity_merges m USING (identifier_id, other_id) "
                 f"WHERE {rests}"
             )
-        if self._count("lost"):
+        if self.backend.height("lost"):
             self._find_again()
 
     def _find_again(self) -> None:
         """Find lost links again in all events that show both of their ends."""
         view(self.backend, self.lake, "events", name="all_events")
         columns = ", ".join(polars_schema("events"))
-        self._table(
+        self.backend.fill(
             "lost_pairs",
             "SELECT identifier_id, other_id FROM identity_merges "  # noqa: S608 - names of our own
             f"SEMI JOIN lost USING {_PAIR} WHERE cause <> 'login' OR identifier_type <> 'visitor'",
         )
-        self._table("shown", "SELECT NULL::VARCHAR AS event_id WHERE false")
-        if self._count("lost_pairs"):
-            self._table("all_pairs", pairs_query("all_events", self.rules_json))
-            self._table(
+        self.backend.fill("shown", "SELECT NULL::VARCHAR AS event_id WHERE false")
+        if self.backend.height("lost_pairs"):
+            self.backend.fill("all_pairs", pairs_query("all_events", self.rules_json))
+            self.backend.fill(
                 "shown", "FROM all_pairs SEMI JOIN lost_pairs USING (identifier_id, other_id)"
             )
-        self._table(
+        self.backend.fill(
             "evidence",
             f"SELECT {columns} FROM all_events e SEMI JOIN lost "  # noqa: S608 - columns of the contract
             "ON e.visitor_key = lost.identifier_key AND e.user_key = lost.other_key "
             f"UNION ALL SELECT {columns} FROM all_events SEMI JOIN shown USING (event_id)",
         )
-        self._table("again", self._links_query("evidence"))
-        self._table("fresh", "FROM found")
-        self._table("found", merge_query("fresh", "again"))
+        self.backend.fill("again", self._links_query("evidence"))
+        self.backend.fill("fresh", "FROM found")
+        self.backend.fill("found", merge_query("fresh", "again"))
 
     def _find_touched(self, *, decided: bool) -> None:
         """Find both ends of every link that is new, changed or gone, or that is decided about."""
@@ -264,10 +264,11 @@ class _Run:
                 "UNION SELECT identifier_key FROM identity_decisions WHERE identifier_key NOTNULL "
                 "UNION SELECT other_key FROM identity_decisions WHERE other_key NOTNULL"
             )
-        self._table("kept", f"SELECT {link} FROM identity_merges ANTI JOIN lost USING {_PAIR}")  # noqa: S608 - names of our own
-        self._table("kept_of_found", f"FROM kept SEMI JOIN found USING {_PAIR}")
-        self._table("merged", merge_query("kept_of_found", "found"))
-        self._table(
+        kept = f"SELECT {link} FROM identity_merges ANTI JOIN lost USING {_PAIR}"  # noqa: S608 - names of our own
+        self.backend.fill("kept", kept)
+        self.backend.fill("kept_of_found", f"FROM kept SEMI JOIN found USING {_PAIR}")
+        self.backend.fill("merged", merge_query("kept_of_found", "found"))
+        self.backend.fill(
             "touched",
             f"WITH fresh AS (SELECT {link} FROM merged EXCEPT SELECT {link} FROM kept_of_found) "  # noqa: S608 - names of our own
             "SELECT identifier_key AS key FROM fresh UNION SELECT other_key FROM fresh UNION "
@@ -280,32 +281,32 @@ class _Run:
         The walk stops at identifiers that are shared and not touched: they join nobody. ``near``
         are all links of everybody affected.
         """
-        self._table(
+        self.backend.fill(
             "walls",
             "SELECT DISTINCT identifier_key AS key FROM identity_conflicts "
             "WHERE reason IN ('shared', 'storm')",
         )
-        self._table(
+        self.backend.fill(
             "pairs",
             "SELECT identifier_key AS a, other_key AS b FROM identity_merges UNION ALL "
             "SELECT identifier_key, other_key FROM found",
         )
-        self._table("affected", "FROM touched")
-        self._table("rim", "FROM touched")
-        while self._count("rim"):
-            self._table(
+        self.backend.fill("affected", "FROM touched")
+        self.backend.fill("rim", "FROM touched")
+        while self.backend.height("rim"):
+            self.backend.fill(
                 "next_rim",
                 "SELECT DISTINCT key FROM (SELECT b AS key FROM pairs WHERE a IN (FROM rim) "
                 "UNION ALL SELECT a FROM pairs WHERE b IN (FROM rim)) "
                 "WHERE key NOT IN (FROM affected)",
             )
             self.backend.raw_sql("INSERT INTO affected FROM next_rim")
-            self._table("rim", "FROM next_rim ANTI JOIN walls USING (key)")
-        self._table(
+            self.backend.fill("rim", "FROM next_rim ANTI JOIN walls USING (key)")
+        self.backend.fill(
             "near_kept",
             "FROM kept WHERE identifier_key IN (FROM affected) OR other_key IN (FROM affected)",
         )
-        self._table("near", merge_query("near_kept", "found"))
+        self.backend.fill("near", merge_query("near_kept", "found"))
         # Links of new events that say nothing new are of people who are not affected.
         self.backend.raw_sql(
             "DELETE FROM near WHERE identifier_key NOT IN (FROM affected) "
@@ -316,7 +317,7 @@ class _Run:
 
     def _differences(self, resolved: Resolved) -> dict[str, Difference]:
         """Compare the stored rows of everybody concerned with what they should be."""
-        self._table(
+        self.backend.fill(
             "concerned",
             "SELECT identifier_key, other_key FROM near UNION "
             "SELECT identifier_key, other_key FROM lost",
@@ -385,15 +386,8 @@ class _Run:
         query = f"SELECT 1 FROM {events} WHERE identifiers IS NOT NULL LIMIT 1"  # noqa: S608 - name of our own
         return bool(self.backend.raw_sql(query).fetchall())
 
-    def _table(self, name: str, query: str) -> None:
-        self.backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
-
     def _read(self, query: str) -> pl.DataFrame:
         return pl.DataFrame(pl.from_arrow(self.backend.raw_sql(query).to_arrow_table()))
-
-    def _count(self, table: str) -> int:
-        rows = self.backend.raw_sql(f"SELECT count(*) FROM {table}").fetchall()  # noqa: S608 - name of our own
-        return int(rows[0][0])
 
 
 _PAIR = f"({', '.join(PAIR)})"

@@ -74,6 +74,14 @@ class Engine(Backend):  # type: ignore[misc]  # Ibis has no types
         self.raw_sql(f'INSERT INTO "{name}" {self.compile(rows)}')
         return self.typed(name, schema)
 
+    def fill(self, name: str, query: str) -> None:
+        """Make a temporary table of DuckDB's answer to a query, in place of one of that name."""
+        self.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+    def height(self, name: str) -> int:
+        """Count the rows of a table of the connection."""
+        return int(self.raw_sql(f"SELECT count(*) FROM {name}").fetchall()[0][0])  # noqa: S608 - name of our own
+
     def typed(self, name: str, schema: ibis.Schema) -> ir.Table:
         """A table of the connection whose columns are known, without asking for them."""
         return ops.DatabaseTable(name, schema=schema, source=self).to_expr()

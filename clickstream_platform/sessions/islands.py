@@ -34,21 +34,18 @@ def find_moved_visitors(backend: Engine, lake: Lake, changes: Changes) -> None:
     view(backend, lake, "identity_map", files=changes.added, name="people_added")
     view(backend, lake, "identity_map", files=changes.removed, name="people_removed")
     columns = "visitor_key, user_key, person_key, is_shared"
-    _table(
-        backend,
+    backend.fill(
         "people_changed",
         f"(SELECT {columns} FROM people_added EXCEPT SELECT {columns} FROM people_removed) UNION "  # noqa: S608 - names of our own
         f"(SELECT {columns} FROM people_removed EXCEPT SELECT {columns} FROM people_added)",
     )
-    _table(backend, "moved_visitors", "SELECT DISTINCT visitor_key FROM people_changed")
-    _table(
-        backend,
+    backend.fill("moved_visitors", "SELECT DISTINCT visitor_key FROM people_changed")
+    backend.fill(
         "pairs",
         "SELECT visitor_key, user_key FROM people UNION "
         "SELECT visitor_key, user_key FROM people_changed",
     )
-    _table(
-        backend,
+    backend.fill(
         "suspects",
         "SELECT visitor_key AS person_key FROM people_changed UNION "
         "SELECT user_key FROM pairs WHERE visitor_key IN (FROM moved_visitors)",
@@ -57,9 +54,9 @@ def find_moved_visitors(backend: Engine, lake: Lake, changes: Changes) -> None:
 
 def no_moved_visitors(backend: Engine) -> None:
     """Say that no visitor's person changed."""
-    _table(backend, "pairs", "SELECT visitor_key, user_key FROM people")
-    _table(backend, "moved_visitors", "SELECT CAST(NULL AS BIGINT) AS visitor_key WHERE false")
-    _table(backend, "suspects", "SELECT CAST(NULL AS BIGINT) AS person_key WHERE false")
+    backend.fill("pairs", "SELECT visitor_key, user_key FROM people")
+    backend.fill("moved_visitors", "SELECT CAST(NULL AS BIGINT) AS visitor_key WHERE false")
+    backend.fill("suspects", "SELECT CAST(NULL AS BIGINT) AS person_key WHERE false")
 
 
 def parts_of_suspects(backend: Engine, policy: SessionPolicy, buckets: int) -> Parts:
@@ -77,8 +74,8 @@ def parts_of_suspects(backend: Engine, policy: SessionPolicy, buckets: int) -> P
         "SELECT person_key, event_date FROM sessionless_events "
         "WHERE person_key IN (FROM suspects)"
     )
-    _table(backend, "dates_of_suspects", dates)
-    _table(backend, "connected", _CONNECTED.format(persons="FROM suspects"))
+    backend.fill("dates_of_suspects", dates)
+    backend.fill("connected", _CONNECTED.format(persons="FROM suspects"))
     return _fetch_parts(
         backend,
         f"SELECT DISTINCT day, other_key % {buckets} "  # noqa: S608 - number of our own
@@ -106,8 +103,7 @@ def find_points(backend: Engine, changed: Collection[date]) -> None:
             suspects matter.
     """
     days = _listed(changed)
-    _table(
-        backend,
+    backend.fill(
         "now",
         f"SELECT e.event_key, e.occurred_us, {_PERSON} AS person_key, e.event_date "  # noqa: S608 - names of our own
         f"FROM compared_events e LEFT JOIN {_PEOPLE} m ON e.visitor_key = m.visitor_key "
@@ -116,14 +112,12 @@ def find_points(backend: Engine, changed: Collection[date]) -> None:
     )
     place = "event_key, occurred_us, person_key, event_date"
     chosen = f"event_date IN {days} OR person_key IN (FROM suspects)"
-    _table(
-        backend,
+    backend.fill(
         "before",
         f"SELECT {place} FROM compared_session_events WHERE {chosen} UNION ALL "  # noqa: S608 - names of our own
         f"SELECT {place} FROM compared_sessionless_events WHERE {chosen}",
     )
-    _table(
-        backend,
+    backend.fill(
         "differences",
         "SELECT coalesce(now.event_key, before.event_key) AS event_key, "
         "now.event_key IS NULL AS has_vanished, "
@@ -135,9 +129,8 @@ def find_points(backend: Engine, changed: Collection[date]) -> None:
         "OR now.person_key IS DISTINCT FROM before.person_key "
         "OR now.occurred_us <> before.occurred_us",
     )
-    _table(backend, "edited", "SELECT event_key FROM differences WHERE NOT has_vanished")
-    _table(
-        backend,
+    backend.fill("edited", "SELECT event_key FROM differences WHERE NOT has_vanished")
+    backend.fill(
         "points",
         "SELECT person_key, occurred_us AS us FROM differences WHERE person_key IS NOT NULL UNION "
         "SELECT old_person_key, old_us FROM differences WHERE old_person_key IS NOT NULL",
@@ -187,8 +180,8 @@ def add_whole_dates(backend: Engine, dates: Collection[date]) -> None:
 
 
 def _add_points(backend: Engine, query: str) -> None:
-    _table(backend, "more_points", f"SELECT * FROM points UNION ({query})")  # noqa: S608 - queries of our own
-    _table(backend, "points", "FROM more_points")
+    backend.fill("more_points", f"SELECT * FROM points UNION ({query})")  # noqa: S608 - queries of our own
+    backend.fill("points", "FROM more_points")
 
 
 def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
@@ -205,16 +198,14 @@ def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
     known_so_far = "false" if policy.cut_on_identity else "true"
     campaign = " || chr(31) || ".join(f"coalesce({name}, '')" for name in CAMPAIGN)
     named = " OR ".join(f"{name} IS NOT NULL" for name in CAMPAIGN)
-    _table(
-        backend,
+    backend.fill(
         "stored_sessions",
         "SELECT person_key, session_key, epoch_us(started_at) AS start_us, "  # noqa: S608 - names of our own
         "epoch_us(ended_at) AS end_us, cut_reason, session_date, "
         f"CASE WHEN {named} THEN {campaign} END AS campaign "
         "FROM sessions WHERE person_key IN (SELECT person_key FROM points)",
     )
-    _table(
-        backend,
+    backend.fill(
         "intervals",
         "SELECT person_key, start_us, end_us, false AS is_point FROM stored_sessions UNION ALL "
         "SELECT person_key, occurred_us, occurred_us, false FROM sessionless_events "
@@ -222,8 +213,7 @@ def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
         "UNION ALL SELECT person_key, us, us, true FROM points",
     )
     in_time = "PARTITION BY person_key ORDER BY start_us, end_us"
-    _table(
-        backend,
+    backend.fill(
         "islands",
         # Intervals that start together share an island, in whichever order they come.
         "SELECT person_key, min(start_us) AS low_us, max(end_us) AS high_us, "  # noqa: S608 - names of our own
@@ -235,8 +225,7 @@ def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
         "true) AS is_start FROM intervals)) GROUP BY person_key, island HAVING bool_or(is_point)",
     )
     # Of sessions that start at one instant, the first: the hull begins with that instant.
-    _table(
-        backend,
+    backend.fill(
         "restarting",
         "SELECT i.person_key, i.low_us, i.high_us, max(s.start_us) AS restart_us, "  # noqa: S608 - names of our own
         "arg_max(s.session_key, (s.start_us, -s.session_key)) AS restart_key, "
@@ -250,8 +239,7 @@ def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
         if policy.cut_on_campaign
         else "CAST(NULL AS VARCHAR)"
     )
-    _table(
-        backend,
+    backend.fill(
         "hulls",
         "SELECT r.person_key, coalesce(r.restart_us, r.low_us) AS low_us, r.high_us, "  # noqa: S608 - names of our own
         f"r.high_us + {policy.timeout_us} AS reach_us, r.restart_key, r.restart_reason, "
@@ -266,7 +254,7 @@ def find_hulls(backend: Engine, policy: SessionPolicy) -> None:
 
 def parts_of_hulls(backend: Engine, buckets: int) -> Parts:
     """Find the partitions of events that hold the hulls, and new events of nobody."""
-    _table(backend, "connected", _CONNECTED.format(persons="SELECT person_key FROM hulls"))
+    backend.fill("connected", _CONNECTED.format(persons="SELECT person_key FROM hulls"))
     return _fetch_parts(
         backend,
         f"SELECT DISTINCT day, other_key % {buckets} FROM (SELECT person_key, unnest("  # noqa: S608 - number of our own
@@ -283,8 +271,7 @@ def _fetch_parts(backend: Engine, query: str) -> Parts:
 
 def find_hull_events(backend: Engine) -> None:
     """Gather ``source_events`` and ``restarts`` of the hulls, from the events of their dates."""
-    _table(
-        backend,
+    backend.fill(
         "source_events",
         f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} "  # noqa: S608 - names of our own
         f"FROM hull_files e LEFT JOIN {_PEOPLE} m ON e.visitor_key = m.visitor_key "
@@ -293,8 +280,7 @@ def find_hull_events(backend: Engine) -> None:
         f"SELECT {', '.join(COLUMNS)} FROM hull_files e WHERE NOT is_synthetic "
         "AND visitor_key IS NULL AND user_key IS NULL AND event_key IN (FROM edited)",
     )
-    _table(
-        backend,
+    backend.fill(
         "restarts",
         "SELECT restart_key AS event_key, restart_reason, campaign_so_far, "
         "CAST(NULL AS BIGINT) AS user_so_far FROM hulls WHERE restart_key IS NOT NULL",
@@ -303,7 +289,3 @@ def find_hull_events(backend: Engine) -> None:
 
 def _listed(dates: Collection[date]) -> str:
     return "(" + ", ".join([*(f"DATE '{day}'" for day in sorted(dates)), "NULL"]) + ")"
-
-
-def _table(backend: Engine, name: str, query: str) -> None:
-    backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
