@@ -1,6 +1,7 @@
 """How figures are written for people."""
 
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 NOTHING = "n/a"
@@ -62,8 +63,11 @@ def cell(column: str, value: object, zone: ZoneInfo) -> str:
             text = duration(max(0.0, value.total_seconds()))
         case float() if column.endswith(("_rate", "_share")):
             text = share(value)
-        case float():
-            text = f"{value:,.2f}" if column == "revenue" else f"{value:,.1f}"
+        case float() if column.endswith("_s"):
+            text = duration(value)
+        case float() | Decimal():
+            is_money = column == "revenue" or isinstance(value, Decimal)
+            text = f"{value:,.2f}" if is_money else f"{value:,.1f}"
         case int():
             text = count(value)
         case _:

@@ -43,10 +43,11 @@ def day_axis() -> alt.X:
     return alt.X("yearmonthdate(day):T", title=None, axis=axis)
 
 
-def number_axis(ticks: int) -> alt.Axis:
-    """An axis of numbers, each in its own unit."""
+def number_axis(ticks: int | None = None, *, values: Sequence[int] | None = None) -> alt.Axis:
+    """An axis of numbers, each in its own unit: with about so many ticks, or with these."""
     # A format of the axis would write every label in one unit: 0k, 0.5k, 1k.
-    return alt.Axis(labelExpr="format(datum.value, '~s')", tickCount=ticks)
+    chosen = {"tickCount": ticks} if values is None else {"values": list(values)}
+    return alt.Axis(labelExpr="format(datum.value, '~s')", **chosen)
 
 
 def share_of_all() -> alt.X:

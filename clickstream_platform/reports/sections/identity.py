@@ -47,6 +47,7 @@ def identity(subject: Subject) -> Section:
                 "two: `clickstream identity show` names the links, `split` and `unmerge` mend.",
                 table=subject.table(conflicts),
                 empty="Nothing is in conflict." if conflicts.is_empty() else "",
+                is_wide=True,
             ),
         ],
     )

@@ -126,7 +126,10 @@ def figure(id_: str, title: str, picture: pictures.Picture, **rest: object) -> F
 
 def title_of(name: str) -> str:
     """A name of a column or model as a reader would write it."""
-    words = name.removesuffix("_at").removesuffix("_type").replace("_", " ")
+    words = name
+    for unsaid in ("_at", "_type", "_s"):
+        words = words.removesuffix(unsaid)
+    words = words.replace("_", " ")
     return words.replace("non direct", "non-direct").capitalize()
 
 
