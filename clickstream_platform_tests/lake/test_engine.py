@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import ibis
 import polars as pl
 import pytest
@@ -30,8 +31,10 @@ def test_columns_of_a_view_are_those_that_the_engine_sees(
     assert view(engine, lake, table).schema() == engine.table(table).schema()
 
 
-def test_one_expression_is_compiled_once_whatever_the_connection(lake: Lake) -> None:
-    first, second = connect(LakeSettings()), connect(LakeSettings())
+def test_one_expression_is_compiled_once_whatever_the_connection(
+    lake: Lake, tmp_path: Path
+) -> None:
+    first, second = (connect(LakeSettings(), spill=tmp_path / name) for name in ("a", "b"))
     asked = [
         backend.compile(view(backend, lake, "events").filter(_.event_id == "compiled once").count())
         for backend in (first, second)
@@ -39,6 +42,18 @@ def test_one_expression_is_compiled_once_whatever_the_connection(lake: Lake) -> 
     assert asked[0] is asked[1]
     other = view(first, lake, "events").filter(_.event_id == "another").count()
     assert first.compile(other) != asked[0]
+
+
+def test_what_does_not_fit_is_spilled_where_it_was_said(tmp_path: Path) -> None:
+    sort = "CREATE TABLE sorted AS SELECT hash(range) AS h FROM range(12_000_000) ORDER BY h"
+    scant = LakeSettings(memory_limit="80MB", threads=1)
+    folder = tmp_path / "Ann's"
+    folder.mkdir()
+    engine = connect(scant, spill=folder)
+    assert engine.raw_sql("SELECT current_setting('temp_directory')").fetchall() == [(str(folder),)]
+    engine.raw_sql(sort)
+    with pytest.raises(duckdb.OutOfMemoryException):
+        connect(scant).raw_sql(sort)
 
 
 def test_one_expression_tells_of_the_rows_that_are_there_now(engine: Engine, lake: Lake) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clickstream_platform.privacy.needles import Needles, is_distinctive
+from clickstream_platform.privacy.needles import SHORT, Needles, is_distinctive
 from clickstream_platform.privacy.residual import Sought
 
 ANN = "ann@example.com"
@@ -62,6 +62,7 @@ def finders(identifier: str) -> list[tuple[str, object]]:
 def test_every_form_is_found_by_eraser_and_scanner(text: str) -> None:
     for name, finds in finders(ANN):
         assert finds(text.encode()), name  # type: ignore[operator]  # functions
+        assert finds(b" " * SHORT + text.encode()), name  # type: ignore[operator]  # functions
 
 
 @pytest.mark.parametrize("text", OTHERS)

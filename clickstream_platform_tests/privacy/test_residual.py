@@ -72,6 +72,33 @@ def test_numbers_in_databases_are_read(settings: Settings) -> None:
     assert stores(settings) == {"state/dagster"}
 
 
+@pytest.mark.parametrize("rows", [3, 5_000])
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        pytest.param(["Write to Ann@Example.com"], pl.String, id="text"),
+        pytest.param(["Write to Ann@Example.com"], pl.Categorical, id="text from a dictionary"),
+        pytest.param([["x", "ann%40example.com"]], pl.List(pl.String), id="list"),
+        pytest.param([{"to": "ann@example.com"}], pl.Struct({"to": pl.String}), id="struct"),
+        pytest.param([b"ann@example.com"], pl.Binary, id="bytes"),
+        pytest.param([KEY], pl.Int64, id="surrogate"),
+        pytest.param([KEY], pl.UInt64, id="surrogate without a sign"),
+    ],
+)
+def test_values_of_compressed_columns_are_read_whatever_their_number(
+    settings: Settings, values: list[object], kind: pl.DataType, rows: int
+) -> None:
+    others = pl.DataFrame(
+        {"n": range(rows), "text": [f"of nobody, number {n}" for n in range(rows)]}
+    )
+    held = pl.Series("held", [None] * (rows - 1) + values, dtype=kind)
+    file = write(settings, "exports/some.parquet", b"")
+    others.with_columns(held).write_parquet(file, compression="zstd")
+    assert stores(settings) == {"exports"}
+    others.with_columns(held.shift(1)).write_parquet(file, compression="zstd")
+    assert stores(settings) == set()
+
+
 def test_a_finding_across_two_blocks_is_one(settings: Settings) -> None:
     for lead in (2**24 - 5, 2**24 - 4096, 2**24 + 5):
         write(settings, "outbox/large.txt", b"." * lead + b" ann@example.com ")
