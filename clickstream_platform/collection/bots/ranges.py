@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from socket import AF_INET, inet_pton
@@ -189,11 +190,19 @@ def store_ranges(folder: Path, given: RangeList) -> Path:
 def load_ranges(folder: Path, *, shipped: Path | None = SHIPPED) -> BotRanges:
     """Read the lists that are shipped and those of a folder, which replace them by name.
 
-    A list that cannot be used as written is a `RangeListError`.
+    They are kept until a file is another one: every load asks for them, and reading takes longer
+    than judging the addresses of most. A list that cannot be used as written is a `RangeListError`.
     """
     folders = [each for each in (shipped, folder) if each is not None]
     files = {file.stem: file for each in folders for file in sorted(each.glob("*.txt"))}
-    return BotRanges(_stored(file) for _, file in sorted(files.items()))
+    looks = [(file, file.stat()) for _, file in sorted(files.items())]
+    return _of_files(tuple((file, it.st_ino, it.st_size, it.st_mtime_ns) for file, it in looks))
+
+
+@lru_cache(maxsize=4)
+def _of_files(files: tuple[tuple[Path, int, int, int], ...]) -> BotRanges:
+    """Lists of files that look so: inode, bytes and time of change."""
+    return BotRanges(_stored(file) for file, *_ in files)
 
 
 def _stored(file: Path) -> RangeList:

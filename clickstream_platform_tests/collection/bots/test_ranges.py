@@ -129,8 +129,10 @@ def test_stored_list_is_read_again_with_its_origin(tmp_path: Path) -> None:
     assert not load_ranges(folder, shipped=None)
     first = listed("crawler", "198.51.100.64/27", "2001:db8::/32")
     store_ranges(folder, first)
+    assert load_ranges(folder, shipped=None).lists == (first,)
     store_ranges(folder, latest := replace(first, networks=read_networks("192.0.2.0/24", FILE)))
     assert load_ranges(folder, shipped=None).lists == (latest,)
+    assert load_ranges(folder, shipped=None) is load_ranges(folder, shipped=None), "kept"
 
 
 @pytest.mark.parametrize("missing", ["class", "source", "licence", "date"])
