@@ -44,7 +44,7 @@ class Section(BaseModel):
 class LakeSettings(Section):
     """How tables are stored."""
 
-    buckets: int = Field(4, ge=1, le=256, description="Buckets by person of the events table.")
+    buckets: int = Field(4, ge=1, le=256, description="Buckets of people in each day of a table.")
     memory_limit: str = Field("2GB", description="Memory of DuckDB, such as 2GB.")
     threads: int = Field(0, ge=0, description="Threads of DuckDB; 0 for one per core.")
 
