@@ -3,6 +3,7 @@
 import multiprocessing
 import secrets
 import stat
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -97,5 +98,6 @@ def make_key(folder: Path) -> str:
 
 
 def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        assert len(set(pool.map(make_key, [tmp_path] * 32, chunksize=1))) == 1
+    # Spawned: a test process has threads, and their locks would be forked as they are.
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+        assert len(set(pool.map(make_key, [tmp_path] * 32))) == 1

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -266,8 +267,8 @@ def pseudonyms(folder: Path, seed: int) -> dict[str, str | None]:
 
 @pytest.mark.slow
 def test_processes_that_work_and_rotate_at_once_agree(tmp_path: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        results = pool.starmap(pseudonyms, [(tmp_path, seed) for seed in range(3)])
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        results = [*pool.map(pseudonyms, [tmp_path] * 3, range(3))]
     agreed: dict[str, str | None] = {}
     for found in results:
         assert found.items() == {raw: agreed.setdefault(raw, t) for raw, t in found.items()}.items()
