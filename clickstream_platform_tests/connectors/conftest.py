@@ -25,9 +25,9 @@ def account() -> Iterator[Account]:
 
 @pytest.fixture
 def hubspot(account: Account) -> HubSpot:
-    """The connector, pointed at the server, with little patience."""
+    """The connector, pointed at the server, with little patience, but enough for a busy machine."""
     return HubSpot(
-        account.url, token=TOKEN, id_property=ID_PROPERTY, deadline_s=0.5, max_answer_bytes=100_000
+        account.url, token=TOKEN, id_property=ID_PROPERTY, deadline_s=2.0, max_answer_bytes=100_000
     )
 
 
