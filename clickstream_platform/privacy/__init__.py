@@ -32,12 +32,11 @@ from clickstream_platform.privacy.minimisation import (
     truncate_ips,
     truncated_ip,
 )
+from clickstream_platform.privacy.register import Register, register_request
 from clickstream_platform.privacy.requests import (
-    Register,
     RequestBusyError,
     RequestError,
     SubjectRequest,
-    register_request,
 )
 from clickstream_platform.privacy.residual import ScannerBlindError, scan_residue
 from clickstream_platform.privacy.signing import canonical_json, is_signed, public_key, sign

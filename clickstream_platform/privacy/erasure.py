@@ -32,7 +32,8 @@ from clickstream_platform.privacy.folders import (
 )
 from clickstream_platform.privacy.identifiers import Namespace
 from clickstream_platform.privacy.landed import LandedEraser, RewrittenFile
-from clickstream_platform.privacy.requests import Outcome, Register, RequestError
+from clickstream_platform.privacy.register import Register
+from clickstream_platform.privacy.requests import Outcome, RequestError
 from clickstream_platform.privacy.residual import Residue, scan_residue
 from clickstream_platform.privacy.subjects import Subject, find_subject
 from clickstream_platform.privacy.suppression import Suppression

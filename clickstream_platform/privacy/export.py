@@ -19,7 +19,8 @@ from pathlib import Path
 import polars as pl
 
 from clickstream_platform.lake import connect, polars_schema, view
-from clickstream_platform.privacy.requests import Outcome, Register, RequestError
+from clickstream_platform.privacy.register import Register
+from clickstream_platform.privacy.requests import Outcome, RequestError
 from clickstream_platform.privacy.subjects import Subject, find_subject, own_rows
 from clickstream_platform.privacy.summary import HeldTable, Shared, summary_html
 from clickstream_platform.privacy.tables import PERSON_TABLES, LakePart

@@ -24,7 +24,8 @@ from clickstream_platform.privacy.certificate import (
     verify_certificate,
 )
 from clickstream_platform.privacy.erasure import ApprovalNeededError, ResidueError, erase_subject
-from clickstream_platform.privacy.requests import Register, RequestError, register_request
+from clickstream_platform.privacy.register import Register, register_request
+from clickstream_platform.privacy.requests import RequestError
 from clickstream_platform.privacy.residual import scan_residue
 from clickstream_platform.privacy.signing import public_key
 from clickstream_platform.settings import Settings, load_settings

@@ -13,13 +13,12 @@ import pytest
 from clickstream_platform.errors import ParameterError
 from clickstream_platform.lake import Lake
 from clickstream_platform.privacy.audit import AuditError
+from clickstream_platform.privacy.register import Register, register_request
 from clickstream_platform.privacy.requests import (
     Outcome,
-    Register,
     RequestBusyError,
     RequestError,
     due_date,
-    register_request,
 )
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.contracts import require
@@ -213,7 +212,8 @@ def test_a_dead_process_holds_nobody(settings: Settings, register: Register) -> 
     first, second = asked(settings), asked(settings)
     code = (
         "import os, sys; from clickstream_platform.settings import load_settings\n"
-        "from clickstream_platform.privacy.requests import Register, NEXT\n"
+        "from clickstream_platform.privacy.register import Register\n"
+        "from clickstream_platform.privacy.requests import NEXT\n"
         "from datetime import datetime, UTC\n"
         "r = Register(load_settings(sys.argv[1])); i = sys.argv[2]\n"
         "with r.working(i):\n"
