@@ -84,7 +84,7 @@ def resolve(
 
     def make(*names: str) -> None:
         for name in names:
-            backend.raw_sql(f"CREATE OR REPLACE TEMP TABLE resolve_{name} AS {queries[name]}")
+            backend.fill(f"resolve_{name}", queries[name])
 
     def keep(name: str, rows: pl.DataFrame) -> None:
         backend.make_table(f"resolve_{name}", rows)

@@ -65,7 +65,7 @@ def compare_policies(
     """
     with opened_engine(settings) as backend:
         view(backend, lake, "identity_map")
-        backend.raw_sql("CREATE OR REPLACE TEMP TABLE people AS FROM identity_map")
+        backend.fill("people", "FROM identity_map")
         found = {name: _sums(backend, lake, settings, it, dates) for name, it in policies.items()}
     sums = pl.concat([rows for rows, _ in found.values()], how="vertical")
     named = sums.with_columns(

@@ -96,17 +96,17 @@ def make_stretches(
             is_read_once=True,
             **rules,
         )
-        backend.raw_sql("CREATE OR REPLACE TEMP TABLE carried_events AS FROM next_events")
-        backend.raw_sql("CREATE OR REPLACE TEMP TABLE restarts AS FROM carried_restarts")
+        backend.fill("carried_events", "FROM next_events")
+        backend.fill("restarts", "FROM carried_restarts")
         yield stretch
 
 
 def _find_first_sessions(backend: Engine) -> None:
     """Find the first session of everybody who had none in the stretches before."""
-    backend.raw_sql(
-        "CREATE OR REPLACE TEMP TABLE firsts AS SELECT person_key, "
-        "arg_min(session_key, (start_us, session_key)) AS session_key FROM first_rows "
-        "WHERE person_key NOT IN (FROM seen) GROUP BY person_key"
+    backend.fill(
+        "firsts",
+        "SELECT person_key, arg_min(session_key, (start_us, session_key)) AS session_key "
+        "FROM first_rows WHERE person_key NOT IN (FROM seen) GROUP BY person_key",
     )
 
 

@@ -36,10 +36,7 @@ def find_turned_days(backend: Engine, lake: Lake, changes: Changes) -> None:
     for name, files in (("told_now", changes.added), ("told_before", changes.removed)):
         view(backend, lake, BEHAVIOUR, files=files, name=name)
     now, before = (_BOTS.format(table=name) for name in ("told_now", "told_before"))
-    backend.raw_sql(
-        f"CREATE OR REPLACE TEMP TABLE turned_days AS ({now} EXCEPT {before}) UNION "
-        f"({before} EXCEPT {now})"
-    )
+    backend.fill("turned_days", f"({now} EXCEPT {before}) UNION ({before} EXCEPT {now})")
     dates = [
         day
         for (day,) in backend.raw_sql(

@@ -83,10 +83,7 @@ def _new_choices(backend: Engine, lake: Lake, changes: Changes | None) -> tuple[
     if changes is not None:
         added = _existing(changes.added)
         view(backend, lake, "events", files=added, name="added_events")
-        backend.raw_sql(
-            "CREATE OR REPLACE TEMP TABLE touched AS "
-            "SELECT DISTINCT visitor_key, user_key FROM added_events"
-        )
+        backend.fill("touched", "SELECT DISTINCT visitor_key, user_key FROM added_events")
         subjects = "touched"
     found = changed_choices(backend, "events", subjects)
     known = pl.DataFrame(backend.raw_sql("SELECT event_id FROM consents").to_arrow_table())
