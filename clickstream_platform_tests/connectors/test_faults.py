@@ -170,6 +170,7 @@ def test_fault_30_what_is_newer_is_not_overwritten_by_the_backlog(
     assert [user for user, _ in account.effects].count(people[0]) == 1
 
 
+@pytest.mark.parametrize("deadline_s", [2.0])
 @pytest.mark.parametrize("fault", [taken_then_dropped, taken_then_silent, unreadable])
 def test_fault_31_no_answer_after_it_was_taken_has_no_double_effect(
     audience: Audience, account: Account, people: list[str], fault: Fault
@@ -212,6 +213,7 @@ def test_fault_33_the_one_record_at_fault_is_found_by_halving(
     assert b"example.com" not in everything_below(audience.lake.folder)
 
 
+@pytest.mark.parametrize("deadline_s", [2.0])
 @pytest.mark.parametrize("fault", [endless, trickling])
 def test_fault_34_answer_without_end_is_cut_off(
     audience: Audience, account: Account, people: list[str], fault: Fault
