@@ -57,7 +57,7 @@ class World:
         """Wait until the collector has handed over what it took, then bring all up to date."""
         landing = self.settings.landing
         folder = landing / SOURCE
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while list(landing.glob("*/.collector-*")) or not list(folder.glob("*.ndjson")):
             assert time.monotonic() < until, "the collector seals"
             time.sleep(0.05)
