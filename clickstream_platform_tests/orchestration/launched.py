@@ -71,7 +71,7 @@ class Launched:
 
 
 def main(data: str) -> None:
-    """Launch four runs: one goes its way, one is ended, one is killed, one takes up their work."""
+    """Launch runs: two go their way, one is ended, one is killed, one takes up their work."""
     settings = load_settings(data)
     with opened(settings) as instance:
         whole = Launched(instance)
@@ -79,6 +79,12 @@ def main(data: str) -> None:
         found: dict[str, object] = {"whole": whole.run.status.value}
         found["is_own_process"] = pid_of(whole.named) != os.getpid()
         found["ended_again"] = whole.launcher.terminate(whole.run_id)
+
+        until(whole.launcher._workers[0].is_free)  # type: ignore[attr-defined]  # noqa: SLF001
+        again = Launched(instance)
+        until(lambda: again.run.is_finished)
+        found["again"] = again.run.status.value
+        found["is_same_process"] = again.named == whole.named
 
         file = drop(settings, "b.ndjson", map(event, range(3, MORE + 3)))
         os.utime(file, (file.stat().st_mtime - 60,) * 2)
@@ -88,6 +94,7 @@ def main(data: str) -> None:
         found["is_ending"] = ended.launcher.terminate(ended.run_id)
         until(lambda: ended.run.is_finished)
         found["ended"] = ended.run.status.value
+        until(lambda: not is_alive(ended.named))
 
         killed = Launched(instance)
         until(killed.at_work)
@@ -99,6 +106,7 @@ def main(data: str) -> None:
         last = Launched(instance)
         until(lambda: last.run.is_finished)
         found["last"] = last.run.status.value
+        found["process"] = last.named
     sys.stdout.write(json.dumps(found) + "\n")
 
 
