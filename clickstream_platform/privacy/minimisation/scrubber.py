@@ -5,8 +5,10 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import quote, unquote
+
+import msgspec
 
 from clickstream_platform.privacy.minimisation.encodings import (
     decoded_once,
@@ -99,8 +101,17 @@ _QUERY_SAFE = "~:@!$'()*,;/"
 _JSON_ENDS = {"{": "}", "[": "]"}
 
 
-class Cleaned(NamedTuple):
-    """A scrubbed text and what was found in it."""
+_KINDS: dict[frozenset[str], frozenset[str]] = {}
+
+
+def _kinds(*found: str) -> frozenset[str]:
+    """Kinds as a set, the same object each time: thousands of results name the same few."""
+    kinds = frozenset(found)
+    return _KINDS.setdefault(kinds, kinds)
+
+
+class Cleaned(msgspec.Struct, frozen=True, gc=False):
+    """A scrubbed text and what was found in it; no burden to the search for cycles."""
 
     text: str
     kinds: frozenset[str] = frozenset()
@@ -133,7 +144,7 @@ class Scrubber:
         if _is_plain(text):
             return Cleaned(text)
         if depth > DEPTH:
-            return Cleaned(mask("encoded"), frozenset({"encoded"}))
+            return Cleaned(mask("encoded"), _kinds("encoded"))
         stripped = text.strip()
         if stripped[-1:] == _JSON_ENDS.get(stripped[:1]) and is_json(stripped):
             return self._json(text, depth)
@@ -147,7 +158,7 @@ class Scrubber:
             for rule in NUMBER_RULES:
                 text = _apply(rule, text, kinds)
         cleaned = self._decoded(text, depth)
-        return Cleaned(cleaned.text, cleaned.kinds | kinds)
+        return Cleaned(cleaned.text, _kinds(*cleaned.kinds, *kinds))
 
     def _embedded(self, text: str, kinds: set[str], depth: int) -> str:
         """Scrub URLs within a text, and words of the form ``key=value``."""
@@ -171,7 +182,7 @@ class Scrubber:
     def url(self, url: str, depth: int = 0) -> Cleaned:
         """Scrub a URL, absolute or not: user, path, query and fragment; masks are URL-safe."""
         if depth > DEPTH:
-            return Cleaned(mask("encoded"), frozenset({"encoded"}))
+            return Cleaned(mask("encoded"), _kinds("encoded"))
         match = _URL_PARTS.fullmatch(_AT_ENTITY.sub("@", url) if "#" in url else url)
         if match is None:
             return Cleaned(url)
@@ -191,7 +202,7 @@ class Scrubber:
             query = self._query(query[0], query[1:], kinds, depth)
         if fragment:
             fragment = self._fragment(fragment[1:], kinds, depth)
-        return Cleaned(scheme + authority + path + query + fragment, frozenset(kinds))
+        return Cleaned(scheme + authority + path + query + fragment, _kinds(*kinds))
 
     def record(self, record: str) -> Cleaned:
         """Scrub a record like `payload`, but look into its suspicious members only.
@@ -219,7 +230,7 @@ class Scrubber:
             end = match.end()
         if not end or is_suspicious((others + record[end:]).encode()):
             return self.payload(record)
-        return Cleaned(scrubbed + record[end:], frozenset(kinds))
+        return Cleaned(scrubbed + record[end:], _kinds(*kinds))
 
     def _look_at(self, members: Sequence[str]) -> None:
         """Scrub the members of a record that are suspicious, and know the others."""
@@ -259,7 +270,7 @@ class Scrubber:
             return f'"{found.text}{match[2]}{match[3] or ""}'
 
         text = _LITERAL.sub(literal, payload)
-        return Cleaned(text, frozenset(kinds))
+        return Cleaned(text, _kinds(*kinds))
 
     def _bare(self, key: str, text: str, depth: int) -> Cleaned:
         """Scrub what stands in a record without quotes: a number, a word, or broken JSON."""
@@ -271,7 +282,7 @@ class Scrubber:
         kind = announced(plain, text, in_url=False)
         if kind is None and not plain.endswith(("id", "sku")) and is_card(text):
             kind = "card"
-        return Cleaned(f'"{mask(kind)}"', frozenset({kind})) if kind else Cleaned(text)
+        return Cleaned(f'"{mask(kind)}"', _kinds(kind)) if kind else Cleaned(text)
 
     def _key(self, body: str, depth: int) -> Cleaned:
         if "@" not in body and "%" not in body and "\\u" not in body:
@@ -291,7 +302,7 @@ class Scrubber:
         text = unescaped(body) if "\\" in body else body
         plain = plain_key(key)
         if kind := announced(plain, text, in_url=False):
-            return Cleaned(_in_place(kind, text), frozenset({kind}))
+            return Cleaned(_in_place(kind, text), _kinds(kind))
         if plain.endswith(("id", "sku")) and text.isdigit():
             return Cleaned(body)
         cleaned = self.text(text, depth + 1)
@@ -327,7 +338,7 @@ class Scrubber:
         """Scrub one ``key=value`` of a query, a fragment or a path."""
         if (known := self._parameters.get(raw)) is None:
             found: set[str] = set()
-            known = Cleaned(self._parameter_anew(raw, found, depth), frozenset(found))
+            known = Cleaned(self._parameter_anew(raw, found, depth), _kinds(*found))
             self._parameters[raw] = known
         kinds.update(known.kinds)
         return known.text
@@ -414,7 +425,7 @@ class Scrubber:
                 kept += text[end:start] + mask(min(found))
                 kinds |= found
                 end = rest.end()
-        return Cleaned(kept + text[end:], frozenset(kinds)) if kinds else Cleaned(text)
+        return Cleaned(kept + text[end:], _kinds(*kinds)) if kinds else Cleaned(text)
 
     def _hidden(self, encoded: str, depth: int) -> frozenset[str]:
         """Kinds of personal values in a base64 text."""
@@ -426,7 +437,7 @@ class Scrubber:
             return self.text(text, depth + 1).kinds
         kinds: set[str] = set()
         _apply(EMAIL, text, kinds)
-        return frozenset(kinds)
+        return _kinds(*kinds)
 
 
 def _apply(rule: Rule, text: str, kinds: set[str]) -> str:
