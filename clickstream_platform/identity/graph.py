@@ -54,20 +54,6 @@ def typed_links(links: ir.Table) -> ir.Table:
     )
 
 
-def merge_typed(links: ir.Table, more: ir.Table) -> ir.Table:
-    """Merge the typed links of two sets of events into the links of both."""
-    both = links.select(LINK).union(more.select(LINK), distinct=False)
-    in_time = ibis.window(group_by=list(PAIR), order_by=["valid_from_at", "evidence_event_id"])
-    return (
-        both.mutate(
-            rank=ibis.row_number().over(in_time),
-            recorded_at=_.recorded_at.min().over(ibis.window(group_by=list(PAIR))),
-        )
-        .filter(_["rank"] == 0)
-        .select(LINK)
-    )
-
-
 def shared_identifiers(links: ir.Table, rules: IdentifierRules) -> ir.Table:
     """Find identifiers that stand for several people.
 

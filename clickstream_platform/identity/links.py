@@ -51,25 +51,26 @@ LINK = ("visitor_id", "visitor_key", "user_id", "user_key",
 """Columns of a link, in order."""
 
 
-def merge_links(links: ir.Table, more: ir.Table) -> ir.Table:
+def merge_links(links: ir.Table, more: ir.Table, *, pair: Sequence[str] = PAIR) -> ir.Table:
     """Merge the links of two sets of events into the links of both.
 
     Args:
-        links: Columns of `identity_links`.
+        links: Columns of `identity_links`, or of links between identifiers of any type.
         more: The same.
+        pair: Columns that say what is linked.
 
     Returns:
-        The same columns. Grain: visitor_id, user_id.
+        The same columns. Grain: ``pair``.
     """
-    both = links.select(LINK).union(more.select(LINK), distinct=False)
-    in_time = ibis.window(group_by=list(PAIR), order_by=["valid_from_at", "evidence_event_id"])
+    both = links.union(more.select(links.columns), distinct=False)
+    in_time = ibis.window(group_by=list(pair), order_by=["valid_from_at", "evidence_event_id"])
     return (
         both.mutate(
             rank=ibis.row_number().over(in_time),
-            recorded_at=_.recorded_at.min().over(ibis.window(group_by=list(PAIR))),
+            recorded_at=_.recorded_at.min().over(ibis.window(group_by=list(pair))),
         )
         .filter(_["rank"] == 0)
-        .select(LINK)
+        .select(links.columns)
     )
 
 

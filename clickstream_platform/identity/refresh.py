@@ -16,8 +16,13 @@ import ibis.expr.types as ir
 import polars as pl
 
 from clickstream_platform.identity.decisions import decisions_of, ensure_decisions, standing
-from clickstream_platform.identity.graph import LINK, PAIR, merge_typed, typed_links
-from clickstream_platform.identity.links import further_links, further_pairs, identity_links
+from clickstream_platform.identity.graph import LINK, PAIR, typed_links
+from clickstream_platform.identity.links import (
+    further_links,
+    further_pairs,
+    identity_links,
+    merge_links,
+)
 from clickstream_platform.identity.resolve import LINK_TYPES, Around, Resolved, resolve
 from clickstream_platform.identity.rules import IdentifierRules, identifier_rules
 from clickstream_platform.lake import (
@@ -419,8 +424,8 @@ def _events(name: str) -> ir.Table:
 @lru_cache(maxsize=8)
 def merge_query(links: str, more: str) -> str:
     """SQL: the links of two tables of typed links; compiled once."""
-    tables = (ibis.table(LINK_TYPES, name=name) for name in (links, more))
-    return str(ibis.to_sql(merge_typed(*tables), dialect="duckdb"))
+    before, now = (ibis.table(LINK_TYPES, name=name).select(LINK) for name in (links, more))
+    return str(ibis.to_sql(merge_links(before, now, pair=PAIR), dialect="duckdb"))
 
 
 def _ibis_type(kind: pl.DataType) -> str:
