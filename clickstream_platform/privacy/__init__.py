@@ -25,6 +25,7 @@ from clickstream_platform.privacy.leaks import Mended, mend_leaks, scan_leaks
 from clickstream_platform.privacy.minimisation import (
     QueryKeys,
     find_personal,
+    read_address,
     scrub_payloads,
     scrub_records,
     scrub_texts,
@@ -75,6 +76,7 @@ __all__ = [
     "is_signed",
     "mend_leaks",
     "public_key",
+    "read_address",
     "read_certificate",
     "register_request",
     "replace_file",

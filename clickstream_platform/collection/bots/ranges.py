@@ -17,6 +17,7 @@ from socket import AF_INET, inet_pton
 from typing import Literal, get_args
 
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.privacy import read_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 RangeKind = Literal["crawler", "ai_crawler", "datacenter"]
@@ -25,9 +26,6 @@ SHIPPED = Path(__file__).with_name("ranges")
 
 RANGES_FOLDER = "bot_ranges"
 """Name of the folder of imported lists in the state folder."""
-
-STORED_PREFIX = {4: 24, 6: 48}
-"""How much of an address may be stored; one that ends there in zeros was cut before."""
 
 _ABOUT = ("class", "source", "licence", "date")
 _JSON_KEYS = ("ipv4Prefix", "ipv6Prefix", "ip_prefix", "ipv6_prefix")
@@ -89,16 +87,12 @@ class BotRanges:
         One that was cut to the network that may be stored matches only if all of its network does.
         What is no address matches nothing.
         """
-        try:
-            host = ipaddress.ip_address(address.strip().strip("[]").partition("%")[0])
-        except ValueError:
+        host = read_address(address)
+        if host is None:
             return ()
-        if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped:
-            host = host.ipv4_mapped
-        first = last = int(host)
-        rest = (1 << (host.max_prefixlen - STORED_PREFIX[host.version])) - 1
-        if first & rest == 0:
-            last |= rest
+        first = last = host.number
+        if first & host.rest == 0:  # it ends as one does that was cut before
+            last |= host.rest
         return tuple(
             f"{kind}_range"
             for (kind, version), (starts, ends) in self._stretches.items()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import polars as pl
 
-from clickstream_platform.privacy.minimisation.keyed import truncated_ip
+from clickstream_platform.privacy.minimisation.addresses import truncated_ip
 from clickstream_platform.privacy.minimisation.scrubber import QueryKeys, Scrubber
 from clickstream_platform.privacy.minimisation.suspicion import suspicious_rows
 

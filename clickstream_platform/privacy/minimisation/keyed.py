@@ -1,10 +1,10 @@
 """Keys that announce a personal value or a secret, in URLs and in JSON."""
 
-import ipaddress
 import re
 from functools import lru_cache
 
 from clickstream_platform.privacy.identifiers import TOKEN
+from clickstream_platform.privacy.minimisation.addresses import truncated_ip
 from clickstream_platform.privacy.minimisation.patterns import (
     CARD_DIGITS,
     PHONE_DIGITS,
@@ -232,19 +232,3 @@ def _is_opaque(key: str, value: str) -> bool:
         return True
     has_both = not value.isalpha() and not value.isdigit()
     return len(value) >= _OPAQUE_LENGTH and has_both and not _UUID.fullmatch(value)
-
-
-def truncated_ip(text: str) -> str | None:
-    """Cut an IPv4 address to /24 and an IPv6 address to /48; None if it is neither.
-
-    An IPv4 address in IPv6 clothing (``::ffff:203.0.113.7``) comes back as IPv4. A zone and
-    brackets are dropped.
-    """
-    try:
-        address = ipaddress.ip_address(text.strip().strip("[]").partition("%")[0])
-    except ValueError:
-        return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    kept_bits = 24 if address.version == 4 else 48  # noqa: PLR2004 - IPv4
-    return str(ipaddress.ip_network((address, kept_bits), strict=False).network_address)

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from clickstream_platform.privacy.minimisation.addresses import truncated_ip
 from clickstream_platform.privacy.minimisation.encodings import (
     decoded_once,
     is_json,
@@ -20,7 +21,6 @@ from clickstream_platform.privacy.minimisation.keyed import (
     announced,
     announces,
     plain_key,
-    truncated_ip,
 )
 from clickstream_platform.privacy.minimisation.patterns import (
     EMAIL,
