@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clickstream_platform.collection.consent.consent_mode import SIGNALS
-from clickstream_platform.collection.consent.gpp import OPTED_OUT, GppString, UsSection, layouts
+from clickstream_platform.collection.consent.gpp import GppString, UsSection, layouts
 from clickstream_platform.collection.consent.signals import ConsentSignals
 from clickstream_platform.collection.consent.tcf import (
     Decision,
@@ -342,10 +342,8 @@ def _section(section: UsSection, processing: Processing) -> list[tuple[str, bool
         for right in processing.rights
         if section.is_opted_out(right)
     ]
-    if processing.refuses_children:
-        children = section.fields.get("KnownChildSensitiveDataConsents", 0)
-        if OPTED_OUT in (children if isinstance(children, tuple) else (children,)):
-            found.append((f"{section.name}:KnownChildSensitiveDataConsents", False))
+    if processing.refuses_children and section.refuses_children:
+        found.append((f"{section.name}:KnownChildSensitiveDataConsents", False))
     if processing.needs_notice:
         found += [
             (f"{section.name}:{name}", False)
@@ -353,10 +351,7 @@ def _section(section: UsSection, processing: Processing) -> list[tuple[str, bool
             if section.fields.get(name, 0) not in {0, 1}
         ]
     place = processing.sensitive.get(section.name)
-    values = section.fields.get("SensitiveDataProcessing")
-    if place is not None and isinstance(values, tuple) and place <= len(values):
-        value = values[place - 1]
-        if value:
-            on = value == 2  # noqa: PLR2004 - consent, in the words of the specification
-            found.append((f"{section.name}:SensitiveDataProcessing:{place}", on))
+    on = section.may_use_sensitive(place) if place is not None else None
+    if on is not None:
+        found.append((f"{section.name}:SensitiveDataProcessing:{place}", on))
     return found
