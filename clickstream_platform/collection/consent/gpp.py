@@ -21,6 +21,7 @@ from clickstream_platform.collection.consent.errors import refuse
 from clickstream_platform.collection.consent.tcf import (
     PURPOSES,
     SPECIAL_FEATURES,
+    PublisherConsent,
     Restriction,
     TcString,
     decode_tcf,
@@ -131,6 +132,30 @@ class CanadaString:
 
     fields: Mapping[str, object]
     """By the names of the specification; ids as `Ids`, restrictions as `Restriction`."""
+
+    @property
+    def express(self) -> TcString:
+        """Its express consent, as a TC string of Europe would say it; implied consent is none."""
+        names = {
+            "created_at": "Created",
+            "updated_at": "LastUpdated",
+            "cmp_id": "CmpId",
+            "cmp_version": "CmpVersion",
+            "consent_screen": "ConsentScreen",
+            "consent_language": "ConsentLanguage",
+            "vendor_list_version": "VendorListVersion",
+            "policy_version": "TcfPolicyVersion",
+            "use_non_standard_texts": "UseNonStandardStacks",
+            "special_feature_opt_ins": "SpecialFeatureExpressConsent",
+            "purpose_consents": "PurposesExpressConsent",
+            "vendor_consents": "VendorExpressConsent",
+            "restrictions": "PubRestrictions",
+            "disclosed_vendors": "DisclosedVendors",
+        }
+        said = {ours: self.fields.get(theirs) for ours, theirs in names.items()}
+        own = self.fields.get("PubPurposesExpressConsent")
+        publisher = PublisherConsent(own) if isinstance(own, Ids) else None
+        return TcString(version=2, publisher=publisher, **said)  # type: ignore[arg-type]  # by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What each processing needs in each regime, as data; and what some signals therefore allow."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -235,6 +236,8 @@ class _Voices:
             for tc in (signals.tcf, signals.gpp.tcf_eu if signals.gpp else None)
             if tc is not None
         ]
+        canada = signals.gpp.tcf_ca if signals.gpp else None
+        self.canada = canada.express if canada else None
         self._heard: dict[str, dict[str, bool]] = {}
 
     def on(self, processing: Processing) -> dict[str, bool]:
@@ -261,21 +264,29 @@ class _Voices:
             if faults:
                 found += [(f"tcf:{fault}", False) for fault in faults]
                 continue
-            for feature in processing.special_features:
-                on = feature in tc.special_feature_opt_ins
-                found.append((f"tcf:special_feature_{feature}:{'in' if on else 'out'}", on))
-            found += self._purposes(tc, processing)
+            found += self._features(tc, processing, "tcf")
+            found += self._purposes(tc, processing, processing.tcf, "tcf")
         return found
 
-    def _purposes(self, tc: TcString, processing: Processing) -> list[tuple[str, bool]]:
-        if processing.needs_vendor and self.vendor is None:
-            return [("tcf:vendor_unknown", False)] if processing.tcf else []
+    @staticmethod
+    def _features(tc: TcString, processing: Processing, who: str) -> list[tuple[str, bool]]:
         found = []
-        for purpose in processing.tcf:
+        for feature in processing.special_features:
+            on = feature in tc.special_feature_opt_ins
+            found.append((f"{who}:special_feature_{feature}:{'in' if on else 'out'}", on))
+        return found
+
+    def _purposes(
+        self, tc: TcString, processing: Processing, purposes: Iterable[int], who: str
+    ) -> list[tuple[str, bool]]:
+        if processing.needs_vendor and self.vendor is None:
+            return [(f"{who}:vendor_unknown", False)] if processing.tcf else []
+        found = []
+        for purpose in purposes:
             decision = self._decide(tc, purpose)
             if decision.reason == "publisher_purposes_missing":
                 return []  # the string says nothing of the site itself
-            found.append((f"tcf:{purpose}:{decision.reason}", decision.is_allowed))
+            found.append((f"{who}:{purpose}:{decision.reason}", decision.is_allowed))
         return found
 
     def _decide(self, tc: TcString, purpose: int) -> Decision:
@@ -288,15 +299,13 @@ class _Voices:
         return decide_publisher(tc, purpose)
 
     def _canada(self, processing: Processing) -> list[tuple[str, bool]]:
-        canada = self.signals.gpp.tcf_ca if self.signals.gpp else None
-        if canada is None or "PubPurposesExpressConsent" not in canada.fields:
+        if self.canada is None:
             return []
-        express = canada.fields["PubPurposesExpressConsent"]
-        found = []
-        for purpose in processing.tcf:
-            on = purpose == 1 or purpose in express  # type: ignore[operator]  # Ids; 1 is not used
-            found.append((f"tcf_ca:{purpose}:{'express' if on else 'refused'}", on))
-        return found
+        asked = [purpose for purpose in processing.tcf if purpose != 1]  # its bit is not used
+        return [
+            *self._features(self.canada, processing, "tcf_ca"),
+            *self._purposes(self.canada, processing, asked, "tcf_ca"),
+        ]
 
     def _us(self, processing: Processing) -> list[tuple[str, bool]]:
         found: list[tuple[str, bool]] = []

@@ -1,6 +1,7 @@
 """The purpose table: what signals allow in each regime, and what a table may not say."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from clickstream_platform.collection.consent import (
     signals_of,
     what_is_allowed,
 )
-from clickstream_platform.collection.consent.bits import Ids
+from clickstream_platform.collection.consent.bits import BitWriter, Ids
 from clickstream_platform.collection.consent.gpp import UsSection, encode_us_section, layouts
 from clickstream_platform.collection.consent.purposes import SHIPPED, UNKNOWN
 from clickstream_platform.collection.consent.signals import NO_SIGNALS
@@ -87,6 +88,23 @@ LENGTHS = {
     if name == "SensitiveDataProcessing"
 }
 """How many kinds of sensitive data each section names."""
+
+
+def canada(
+    *,
+    site: Iterable[int] = (),
+    features: Iterable[int] = (),
+    purposes: Iterable[int] = (),
+    vendors: Iterable[int] = (),
+) -> ConsentSignals:
+    """A string of TCF Canada with express consent: of the site itself, and of vendors up to 9."""
+    core = BitWriter().integer(1, 6).instant(TODAY).instant(TODAY).integer(1, 12).integer(1, 12)
+    core.integer(1, 6).letters("EN").integer(1, 12).integer(2, 6).flag(value=False)
+    core.bitfield(features, 12).bitfield(purposes, 24).bitfield((), 24)
+    core.integer(9, 16).flag(value=False).bitfield(vendors, 9)
+    core.integer(0, 16).flag(value=False).integer(0, 12)
+    own_part = BitWriter().integer(3, 3).bitfield(site, 24).bitfield((), 24).integer(0, 6)
+    return gpp(encode_gpp({5: f"{core.text}.{own_part.text}"}))
 
 
 def gpp(text: str) -> ConsentSignals:
@@ -234,6 +252,28 @@ def test_who_did_not_opt_out_has_not_consented(name: str, place: int, notice: st
     assert "precise_location" not in allowed(told, "eu")
     assert "precise_location" not in allowed(untold, "us")
     assert "precise_location" in allowed(sensitive("usva", 8, 2), "eu")  # asked for consent
+
+
+def test_in_canada_the_bit_that_is_not_used_allows_nothing() -> None:
+    assert allowed(canada(), "ca") == {"security"}
+    # Purposes 8 and 9 of the site itself; reading the device is asked for with them.
+    assert allowed(canada(site=[8, 9]), "ca") == {"security", "first_party_analytics"}
+
+
+def test_in_canada_special_features_need_express_consent() -> None:
+    features = {"precise_location", "probabilistic_stitching"}
+    assert not features & allowed(canada(site=range(1, 25)), "ca")
+    assert features <= allowed(canada(site=range(1, 25), features=[1, 2]), "ca")
+
+
+def test_in_canada_a_vendor_is_asked_by_its_own_bits() -> None:
+    vendor = Vendor(id=8, consent_purposes={1, 3, 4, 7})
+    site = canada(site=range(1, 25))
+    assert "ad_platforms" not in allowed(site, "ca")
+    assert "ad_platforms" not in allowed(site, "ca", vendor)
+    both = canada(purposes=[3, 4, 7], vendors=[8])
+    assert "ad_platforms" in allowed(both, "ca", vendor)
+    assert "ad_platforms" not in allowed(both, "ca", replace(vendor, id=9))
 
 
 def test_global_privacy_control_wins_over_any_yes() -> None:
