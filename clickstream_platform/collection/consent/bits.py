@@ -171,9 +171,18 @@ class BitReader:
     def vendors(self, field: str, *, fibonacci: bool = False) -> Ids:
         """Vendor ids: the largest one, then either a bit for each or ranges, whichever is short."""
         largest = self.integer(16, field)
-        if self.flag(field):
-            return self.fibonacci_ranges(field) if fibonacci else self.fixed_ranges(field)
-        return self.bitfield(largest, field)
+        if not self.flag(field):
+            return self.bitfield(largest, field)
+        return self.up_to(
+            largest, self.fibonacci_ranges(field) if fibonacci else self.fixed_ranges(field), field
+        )
+
+    @staticmethod
+    def up_to(largest: int, ids: Ids, field: str) -> Ids:
+        """The ids, unless one is larger than the largest is said to be."""
+        if ids.ranges and ids.ranges[-1][1] > largest:
+            refuse(field, "has an id that is larger than the largest of them")
+        return ids
 
 
 class BitWriter:

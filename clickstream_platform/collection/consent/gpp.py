@@ -21,6 +21,7 @@ from clickstream_platform.collection.consent.errors import refuse
 from clickstream_platform.collection.consent.tcf import (
     PURPOSES,
     SPECIAL_FEATURES,
+    PublisherConsent,
     Restriction,
     TcString,
     decode_tcf,
@@ -31,11 +32,12 @@ TCF_EU, TCF_CA, USP = 2, 5, 6
 
 HEADER_TYPE = 3
 GPC_TYPE = 1
+ONLY_PART = 1
+"""Id of the one part that a section may have after its core: control, or sensitive data."""
 BITS = 2
 """Bits of a field of a US section."""
 
-OPTED_OUT, NOT_OPTED_OUT = 1, 2
-NOTICE_GIVEN = 1
+NOT_APPLICABLE, NOTICE_GIVEN, NOT_OPTED_OUT, CONSENT = 0, 1, 2, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Layout:
     has_gpc: bool
     sensitive: tuple[str, int] | None
     """Field of a second part of its own, in the sections that have one."""
+    sensitive_opt_out: str | None = None
+    """Notice of the right to opt out of the use of sensitive data, where no consent is asked."""
+    has_header: bool = False
+    """Whether the text of the section puts a header before the core."""
 
     @property
     def bits(self) -> int:
@@ -71,14 +77,43 @@ class UsSection:
     def is_opted_out(self, right: str) -> bool:
         """Whether the person opted out of ``Sale``, ``Sharing`` or ``TargetedAdvertising``.
 
-        A choice that the person was not told of is none: not opted out without notice counts as
-        opted out. So does a value that is not defined.
+        A choice that the person was not told of is none: who got no notice counts as opted out,
+        whatever is said of the choice. So does who has a value that is not defined.
         """
-        chosen = self.fields.get(f"{right}OptOut")
-        if chosen is None or chosen == 0:
-            return False
-        notice = self.fields.get(f"{right}OptOutNotice")
-        return chosen != NOT_OPTED_OUT or (notice is not None and notice != NOTICE_GIVEN)
+        chosen = self._number(f"{right}OptOut")
+        return chosen is not None and _is_out(chosen, self._number(f"{right}OptOutNotice"))
+
+    def may_use_sensitive(self, place: int) -> bool | None:
+        """Whether the person allows the use of a kind of sensitive data, by its place in the list.
+
+        Null where the section does not say. Where a law has people opt out, who did not has
+        not consented: such a section refuses or is silent.
+        """
+        values = self.fields.get("SensitiveDataProcessing")
+        if not isinstance(values, tuple) or place > len(values):
+            return None
+        notice = _layout(self.name, self.version).sensitive_opt_out
+        if notice is not None:
+            return False if _is_out(values[place - 1], self._number(notice)) else None
+        return None if values[place - 1] == NOT_APPLICABLE else values[place - 1] == CONSENT
+
+    @property
+    def refuses_children(self) -> bool:
+        """Whether it speaks of a known child for whom something was not consented to."""
+        children = self.fields.get("KnownChildSensitiveDataConsents", NOT_APPLICABLE)
+        each = children if isinstance(children, tuple) else (children,)
+        return not {NOT_APPLICABLE, CONSENT}.issuperset(each)
+
+    def _number(self, name: str) -> int | None:
+        value = self.fields.get(name)
+        return value if isinstance(value, int) else None
+
+
+def _is_out(chosen: int, notice: int | None) -> bool:
+    """Whether a choice is an opt-out, given whether the person was told of it."""
+    if notice is None or notice == NOTICE_GIVEN:
+        return chosen not in {NOT_APPLICABLE, NOT_OPTED_OUT}
+    return notice != NOT_APPLICABLE or chosen != NOT_APPLICABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +132,30 @@ class CanadaString:
 
     fields: Mapping[str, object]
     """By the names of the specification; ids as `Ids`, restrictions as `Restriction`."""
+
+    @property
+    def express(self) -> TcString:
+        """Its express consent, as a TC string of Europe would say it; implied consent is none."""
+        names = {
+            "created_at": "Created",
+            "updated_at": "LastUpdated",
+            "cmp_id": "CmpId",
+            "cmp_version": "CmpVersion",
+            "consent_screen": "ConsentScreen",
+            "consent_language": "ConsentLanguage",
+            "vendor_list_version": "VendorListVersion",
+            "policy_version": "TcfPolicyVersion",
+            "use_non_standard_texts": "UseNonStandardStacks",
+            "special_feature_opt_ins": "SpecialFeatureExpressConsent",
+            "purpose_consents": "PurposesExpressConsent",
+            "vendor_consents": "VendorExpressConsent",
+            "restrictions": "PubRestrictions",
+            "disclosed_vendors": "DisclosedVendors",
+        }
+        said = {ours: self.fields.get(theirs) for ours, theirs in names.items()}
+        own = self.fields.get("PubPurposesExpressConsent")
+        publisher = PublisherConsent(own) if isinstance(own, Ids) else None
+        return TcString(version=2, publisher=publisher, **said)  # type: ignore[arg-type]  # by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +230,8 @@ def layouts() -> Mapping[int, Mapping[int, Layout]]:
             fields=tuple(map(_field, entry["fields"])),
             has_gpc=entry.get("has_gpc", False),
             sensitive=_field(entry["sensitive"]) if "sensitive" in entry else None,
+            sensitive_opt_out=entry.get("sensitive_opt_out"),
+            has_header=entry.get("has_header", False),
         )
         found.setdefault(layout.id, {})[layout.version] = layout
     return found
@@ -181,18 +242,37 @@ def _field(text: str) -> tuple[str, int]:
     return name, int(number or 0)
 
 
+@cache
+def _layout(name: str, version: int) -> Layout:
+    return next(
+        found[version]
+        for found in layouts().values()
+        if version in found and found[version].name == name
+    )
+
+
 def _us_section(number: int, text: str) -> UsSection:
     versions = layouts()[number]
-    core, *others = text.split(".")
-    reader = BitReader(core)
+    parts = text.split(".")
+    fields: dict[str, int | tuple[int, ...]] = {}
+    reader = BitReader(parts[0])
     version = reader.integer(6, "Version")
+    if version == number and any(each.has_header for each in versions.values()):
+        version = fields["Version"] = reader.integer(6, "Version")
+        parts = parts[1:]
+        _check_parts(reader, parts)
+        reader = BitReader(parts[0])
+        core_version = reader.integer(6, "MspaVersion")
+    else:
+        core_version = version
     if version not in versions:
         refuse("Version", f"of section {number} is not known")
     layout = versions[version]
-    fields: dict[str, int | tuple[int, ...]] = {layout.version_field: version}
+    fields[layout.version_field] = core_version
     written = _as_written(versions, layout, len(reader.bits))
     for (name, times), (_, declared) in zip(written.fields, layout.fields, strict=True):
         fields[name] = _resized(_value(reader, name, times), declared)
+    others = parts[1:]
     gpc: bool | None = None
     if len(others) > 1 or (others and not layout.has_gpc and layout.sensitive is None):
         refuse("a section", "has more parts than it may have")
@@ -206,6 +286,13 @@ def _us_section(number: int, text: str) -> UsSection:
         else:
             refuse("GpcSegmentType", "is not 1")
     return UsSection(layout.name, version, fields, gpc)
+
+
+def _check_parts(header: BitReader, parts: list[str]) -> None:
+    """Compare the parts after a section's header with its list, which leaves out the core."""
+    listed = header.fibonacci_ranges("SubSections")
+    if listed not in (Ids(), Ids.of([ONLY_PART])) or len(parts) != 1 + len(listed):
+        refuse("SubSections", "are not those that follow")
 
 
 def _as_written(versions: Mapping[int, Layout], declared: Layout, bits: int) -> Layout:
@@ -305,11 +392,7 @@ _DECODERS = {TCF_EU: decode_tcf, TCF_CA: _canada, USP: decode_usp}
 
 def encode_us_section(section: UsSection) -> str:
     """Write a US section; `decode_gpp` reads the same back."""
-    layout = next(
-        found[section.version]
-        for found in layouts().values()
-        if section.version in found and found[section.version].name == section.name
-    )
+    layout = _layout(section.name, section.version)
     core = BitWriter().integer(section.version, 6)
     for name, _ in layout.fields:
         _write(core, section.fields[name])

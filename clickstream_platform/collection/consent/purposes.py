@@ -1,5 +1,6 @@
 """What each processing needs in each regime, as data; and what some signals therefore allow."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clickstream_platform.collection.consent.consent_mode import SIGNALS
-from clickstream_platform.collection.consent.gpp import OPTED_OUT, GppString, UsSection, layouts
+from clickstream_platform.collection.consent.gpp import GppString, UsSection, layouts
 from clickstream_platform.collection.consent.signals import ConsentSignals
 from clickstream_platform.collection.consent.tcf import (
     Decision,
@@ -235,6 +236,8 @@ class _Voices:
             for tc in (signals.tcf, signals.gpp.tcf_eu if signals.gpp else None)
             if tc is not None
         ]
+        canada = signals.gpp.tcf_ca if signals.gpp else None
+        self.canada = canada.express if canada else None
         self._heard: dict[str, dict[str, bool]] = {}
 
     def on(self, processing: Processing) -> dict[str, bool]:
@@ -261,21 +264,29 @@ class _Voices:
             if faults:
                 found += [(f"tcf:{fault}", False) for fault in faults]
                 continue
-            for feature in processing.special_features:
-                on = feature in tc.special_feature_opt_ins
-                found.append((f"tcf:special_feature_{feature}:{'in' if on else 'out'}", on))
-            found += self._purposes(tc, processing)
+            found += self._features(tc, processing, "tcf")
+            found += self._purposes(tc, processing, processing.tcf, "tcf")
         return found
 
-    def _purposes(self, tc: TcString, processing: Processing) -> list[tuple[str, bool]]:
-        if processing.needs_vendor and self.vendor is None:
-            return [("tcf:vendor_unknown", False)] if processing.tcf else []
+    @staticmethod
+    def _features(tc: TcString, processing: Processing, who: str) -> list[tuple[str, bool]]:
         found = []
-        for purpose in processing.tcf:
+        for feature in processing.special_features:
+            on = feature in tc.special_feature_opt_ins
+            found.append((f"{who}:special_feature_{feature}:{'in' if on else 'out'}", on))
+        return found
+
+    def _purposes(
+        self, tc: TcString, processing: Processing, purposes: Iterable[int], who: str
+    ) -> list[tuple[str, bool]]:
+        if processing.needs_vendor and self.vendor is None:
+            return [(f"{who}:vendor_unknown", False)] if processing.tcf else []
+        found = []
+        for purpose in purposes:
             decision = self._decide(tc, purpose)
             if decision.reason == "publisher_purposes_missing":
                 return []  # the string says nothing of the site itself
-            found.append((f"tcf:{purpose}:{decision.reason}", decision.is_allowed))
+            found.append((f"{who}:{purpose}:{decision.reason}", decision.is_allowed))
         return found
 
     def _decide(self, tc: TcString, purpose: int) -> Decision:
@@ -288,15 +299,13 @@ class _Voices:
         return decide_publisher(tc, purpose)
 
     def _canada(self, processing: Processing) -> list[tuple[str, bool]]:
-        canada = self.signals.gpp.tcf_ca if self.signals.gpp else None
-        if canada is None or "PubPurposesExpressConsent" not in canada.fields:
+        if self.canada is None:
             return []
-        express = canada.fields["PubPurposesExpressConsent"]
-        found = []
-        for purpose in processing.tcf:
-            on = purpose == 1 or purpose in express  # type: ignore[operator]  # Ids; 1 is not used
-            found.append((f"tcf_ca:{purpose}:{'express' if on else 'refused'}", on))
-        return found
+        asked = [purpose for purpose in processing.tcf if purpose != 1]  # its bit is not used
+        return [
+            *self._features(self.canada, processing, "tcf_ca"),
+            *self._purposes(self.canada, processing, asked, "tcf_ca"),
+        ]
 
     def _us(self, processing: Processing) -> list[tuple[str, bool]]:
         found: list[tuple[str, bool]] = []
@@ -342,10 +351,8 @@ def _section(section: UsSection, processing: Processing) -> list[tuple[str, bool
         for right in processing.rights
         if section.is_opted_out(right)
     ]
-    if processing.refuses_children:
-        children = section.fields.get("KnownChildSensitiveDataConsents", 0)
-        if OPTED_OUT in (children if isinstance(children, tuple) else (children,)):
-            found.append((f"{section.name}:KnownChildSensitiveDataConsents", False))
+    if processing.refuses_children and section.refuses_children:
+        found.append((f"{section.name}:KnownChildSensitiveDataConsents", False))
     if processing.needs_notice:
         found += [
             (f"{section.name}:{name}", False)
@@ -353,10 +360,7 @@ def _section(section: UsSection, processing: Processing) -> list[tuple[str, bool
             if section.fields.get(name, 0) not in {0, 1}
         ]
     place = processing.sensitive.get(section.name)
-    values = section.fields.get("SensitiveDataProcessing")
-    if place is not None and isinstance(values, tuple) and place <= len(values):
-        value = values[place - 1]
-        if value:
-            on = value == 2  # noqa: PLR2004 - consent, in the words of the specification
-            found.append((f"{section.name}:SensitiveDataProcessing:{place}", on))
+    on = section.may_use_sensitive(place) if place is not None else None
+    if on is not None:
+        found.append((f"{section.name}:SensitiveDataProcessing:{place}", on))
     return found

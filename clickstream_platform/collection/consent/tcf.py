@@ -149,7 +149,7 @@ def _vendors_of_version_1(reader: BitReader) -> Ids:
         return reader.bitfield(largest, "BitField")
     if reader.flag("DefaultConsent"):
         refuse("DefaultConsent", "lists those without consent")
-    return reader.fixed_ranges("RangeEntry")
+    return reader.up_to(largest, reader.fixed_ranges("RangeEntry"), "RangeEntry")
 
 
 def _publisher(reader: BitReader) -> PublisherConsent:

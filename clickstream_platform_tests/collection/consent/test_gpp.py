@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clickstream_platform.collection.consent.bits import BitWriter, Ids
 from clickstream_platform.collection.consent.errors import ConsentStringError
 from clickstream_platform.collection.consent.gpp import (
     Layout,
@@ -87,6 +88,26 @@ def test_what_was_written_is_read_back(layout: Layout, data: st.DataObject) -> N
     assert read.us == {layout.name: section}
 
 
+def headed(number: int, *parts: int, version: int = 1) -> str:
+    """The header of a section: its id, its version, and its parts after the core."""
+    header = BitWriter().integer(number, 6).integer(version, 6)
+    return header.fibonacci_ranges(Ids.of(parts)).text
+
+
+@pytest.mark.parametrize(
+    "layout", [each for each in LAYOUTS if each.has_header], ids=lambda each: each.name
+)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_a_section_is_read_with_its_header_and_without(layout: Layout, data: st.DataObject) -> None:
+    section = data.draw(us_sections(layout))
+    written = encode_us_section(section)
+    header = headed(layout.id, *range(1, written.count(".") + 1))
+    read = decode_gpp(encode_gpp({layout.id: f"{header}.{written}"})).us[layout.name]
+    assert (read.version, read.gpc) == (1, section.gpc)
+    assert read.fields == {"Version": 1, **section.fields}
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.text(max_size=150)
@@ -128,6 +149,23 @@ def test_what_is_no_string_is_refused(text: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        pytest.param(headed(25), "SubSections are not those", id="no core"),
+        pytest.param(f"{headed(25)}.BVVV.kkk", "SubSections are not those", id="one not listed"),
+        pytest.param(f"{headed(25, 1)}.BVVV", "SubSections are not those", id="one is missing"),
+        pytest.param(f"{headed(25, 2)}.BVVV.kkk", "SubSections are not those", id="one unknown"),
+        pytest.param(f"{headed(25, version=2)}.BVVV", "Version of section 25", id="a version"),
+        pytest.param(f"{headed(26)}.BVVV", "Version of section 25", id="another section's"),
+        pytest.param("ZB", "lies past the end", id="a header cut off"),
+    ],
+)
+def test_headers_that_do_not_fit_are_refused(section: str, reason: str) -> None:
+    with pytest.raises(ConsentStringError, match=reason):
+        decode_gpp(encode_gpp({25: section}))
+
+
+@pytest.mark.parametrize(
     ("notice", "choice", "is_out"),
     [
         pytest.param(1, 1, True, id="told and opted out"),
@@ -137,6 +175,8 @@ def test_what_is_no_string_is_refused(text: str, reason: str) -> None:
         pytest.param(0, 0, False, id="neither applies"),
         pytest.param(1, 3, True, id="a value that is not defined"),
         pytest.param(2, 1, True, id="opted out all the same"),
+        pytest.param(2, 0, True, id="not told, and no choice"),
+        pytest.param(3, 0, True, id="a notice that is not defined"),
     ],
 )
 def test_opting_out_of_sale(notice: int, choice: int, *, is_out: bool) -> None:

@@ -1,6 +1,7 @@
 """The purpose table: what signals allow in each regime, and what a table may not say."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from clickstream_platform.collection.consent import (
     signals_of,
     what_is_allowed,
 )
-from clickstream_platform.collection.consent.bits import Ids
-from clickstream_platform.collection.consent.gpp import UsSection, encode_us_section
+from clickstream_platform.collection.consent.bits import BitWriter, Ids
+from clickstream_platform.collection.consent.gpp import UsSection, encode_us_section, layouts
 from clickstream_platform.collection.consent.purposes import SHIPPED, UNKNOWN
 from clickstream_platform.collection.consent.signals import NO_SIGNALS
 from clickstream_platform.errors import DefinitionError
@@ -58,6 +59,52 @@ def usnat(*, sale: int = 2, notice: int = 1, gpc: bool | None = None, child: int
     fields |= {f"{right}OptOutNotice": notice for right in rights}
     fields |= {f"{right}OptOut": 2 for right in rights} | {"SaleOptOut": sale}
     return encode_gpp({7: encode_us_section(UsSection("usnat", 1, fields, gpc))})
+
+
+def section(name: str, **said: int | tuple[int, ...]) -> ConsentSignals:
+    """A US section in which everything else does not apply."""
+    layout = next(
+        layout for found in layouts().values() for layout in found.values() if layout.name == name
+    )
+    both = (*layout.fields, *((layout.sensitive,) if layout.sensitive else ()))
+    fields: dict[str, int | tuple[int, ...]] = {
+        name: (0,) * times if times else 0 for name, times in both
+    }
+    fields |= {layout.version_field: layout.version, **said}
+    return gpp(encode_gpp({layout.id: encode_us_section(UsSection(name, layout.version, fields))}))
+
+
+def sensitive(name: str, place: int, value: int, **said: int) -> ConsentSignals:
+    """A US section that says something of one kind of sensitive data."""
+    values = tuple(value if number == place else 0 for number in range(1, LENGTHS[name] + 1))
+    return section(name, SensitiveDataProcessing=values, **said)
+
+
+LENGTHS = {
+    layout.name: times
+    for found in layouts().values()
+    for layout in (found[1],)
+    for name, times in (*layout.fields, *((layout.sensitive,) if layout.sensitive else ()))
+    if name == "SensitiveDataProcessing"
+}
+"""How many kinds of sensitive data each section names."""
+
+
+def canada(
+    *,
+    site: Iterable[int] = (),
+    features: Iterable[int] = (),
+    purposes: Iterable[int] = (),
+    vendors: Iterable[int] = (),
+) -> ConsentSignals:
+    """A string of TCF Canada with express consent: of the site itself, and of vendors up to 9."""
+    core = BitWriter().integer(1, 6).instant(TODAY).instant(TODAY).integer(1, 12).integer(1, 12)
+    core.integer(1, 6).letters("EN").integer(1, 12).integer(2, 6).flag(value=False)
+    core.bitfield(features, 12).bitfield(purposes, 24).bitfield((), 24)
+    core.integer(9, 16).flag(value=False).bitfield(vendors, 9)
+    core.integer(0, 16).flag(value=False).integer(0, 12)
+    own_part = BitWriter().integer(3, 3).bitfield(site, 24).bitfield((), 24).integer(0, 6)
+    return gpp(encode_gpp({5: f"{core.text}.{own_part.text}"}))
 
 
 def gpp(text: str) -> ConsentSignals:
@@ -153,7 +200,14 @@ def test_a_string_without_the_sites_own_segment_is_silent_about_the_site() -> No
         pytest.param(signals_of({}, {"sec-gpc": "1"}), {*ADS, "attribution", "view_through",
                      "probabilistic_stitching"}, id="control in the header"),
         pytest.param(signals_of({}, {"sec-gpc": "0"}), set(), id="header without the control"),
-        pytest.param(gpp(usnat(child=1)), {"ad_platforms"}, id="a known child"),
+        pytest.param(gpp(usnat(child=1)), {*ADS, "attribution", "view_through",
+                     "probabilistic_stitching"}, id="a known child"),
+        pytest.param(gpp(usnat(child=2)), set(), id="a known child that consents"),
+        pytest.param(gpp(usnat(child=3)), {*ADS, "attribution", "view_through",
+                     "probabilistic_stitching"}, id="a child of a value that is not defined"),
+        pytest.param(section("usct", KnownChildSensitiveDataConsents=(0, 0, 1)), {*ADS,
+                     "attribution", "view_through", "probabilistic_stitching"},
+                     id="a child that is not to be targeted"),
         pytest.param(signals_of({"us_privacy": "1YYN"}), {*ADS, "attribution", "view_through",
                      "probabilistic_stitching"}, id="the older string"),
         pytest.param(signals_of({"us_privacy": "1YNN"}), set(), id="the older string, not out"),
@@ -163,6 +217,63 @@ def test_a_string_without_the_sites_own_segment_is_silent_about_the_site() -> No
 )  # fmt: skip
 def test_opting_out_in_the_us(signals: ConsentSignals, denied: set[str]) -> None:
     assert allowed(NO_SIGNALS, "us") - allowed(signals, "us") == denied
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        # As the text of each section counts: Colorado and Maryland have no such kind.
+        *[("usnat", 8), ("usca", 3), ("usva", 8), ("usut", 8), ("usct", 8), ("usfl", 8)],
+        *[("usmt", 8), ("usor", 11), ("ustx", 8), ("usde", 8), ("usia", 8), ("usne", 8)],
+        *[("usnh", 8), ("usnj", 8), ("ustn", 8), ("usmn", 8), ("usin", 8), ("usky", 8)],
+        ("usri", 8),
+    ],
+)
+def test_precise_location_is_refused_by_its_place_in_each_section(name: str, place: int) -> None:
+    refused = {
+        number
+        for number in range(1, LENGTHS[name] + 1)
+        if "precise_location" not in allowed(sensitive(name, number, 1), "us")
+    }
+    assert refused == {place}
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "notice"),
+    [
+        pytest.param("usca", 3, "SensitiveDataLimitUseNotice", id="California"),
+        pytest.param("usut", 8, "SensitiveDataProcessingOptOutNotice", id="Utah"),
+        pytest.param("usia", 8, "SensitiveDataOptOutNotice", id="Iowa"),
+    ],
+)
+def test_who_did_not_opt_out_has_not_consented(name: str, place: int, notice: str) -> None:
+    told, untold = (sensitive(name, place, 2, **{notice: value}) for value in (1, 2))
+    assert "precise_location" in allowed(told, "us")
+    assert "precise_location" not in allowed(told, "eu")
+    assert "precise_location" not in allowed(untold, "us")
+    assert "precise_location" in allowed(sensitive("usva", 8, 2), "eu")  # asked for consent
+
+
+def test_in_canada_the_bit_that_is_not_used_allows_nothing() -> None:
+    assert allowed(canada(), "ca") == {"security"}
+    # Purposes 8 and 9 of the site itself; reading the device is asked for with them.
+    assert allowed(canada(site=[8, 9]), "ca") == {"security", "first_party_analytics"}
+
+
+def test_in_canada_special_features_need_express_consent() -> None:
+    features = {"precise_location", "probabilistic_stitching"}
+    assert not features & allowed(canada(site=range(1, 25)), "ca")
+    assert features <= allowed(canada(site=range(1, 25), features=[1, 2]), "ca")
+
+
+def test_in_canada_a_vendor_is_asked_by_its_own_bits() -> None:
+    vendor = Vendor(id=8, consent_purposes={1, 3, 4, 7})
+    site = canada(site=range(1, 25))
+    assert "ad_platforms" not in allowed(site, "ca")
+    assert "ad_platforms" not in allowed(site, "ca", vendor)
+    both = canada(purposes=[3, 4, 7], vendors=[8])
+    assert "ad_platforms" in allowed(both, "ca", vendor)
+    assert "ad_platforms" not in allowed(both, "ca", replace(vendor, id=9))
 
 
 def test_global_privacy_control_wins_over_any_yes() -> None:

@@ -146,6 +146,23 @@ def test_a_range_that_runs_backwards_is_refused() -> None:
         reader.fixed_ranges("VendorConsent")
 
 
+@pytest.mark.parametrize("fibonacci", [False, True])
+@pytest.mark.parametrize("largest", [0, 11])
+def test_a_vendor_beyond_the_largest_is_refused(largest: int, *, fibonacci: bool) -> None:
+    writer = BitWriter().integer(largest, 16).flag(value=True)
+    ids = Ids([(3, 3), (8, 12)])
+    text = (writer.fibonacci_ranges(ids) if fibonacci else writer.fixed_ranges(ids)).text
+    with pytest.raises(ConsentStringError, match="larger than the largest"):
+        BitReader(text).vendors("VendorConsent", fibonacci=fibonacci)
+
+
+def test_a_vendor_beyond_the_largest_is_refused_in_version_1_too() -> None:
+    head = BitWriter().integer(1, 6).integer(0, 72).integer(0, 30).letters("EN").integer(0, 36)
+    head.integer(11, 16).flag(value=True).flag(value=False).fixed_ranges(Ids([(8, 12)]))
+    with pytest.raises(ConsentStringError, match="RangeEntry has an id that is larger"):
+        decode_tcf(head.text)
+
+
 def test_wide_ranges_cost_nothing() -> None:
     # 2,900 ranges of 65,535 vendors each in 16 KB: 190 million ids if they were written out.
     writer = BitWriter().integer(2_900, 12)
