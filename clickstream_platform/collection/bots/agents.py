@@ -137,7 +137,7 @@ def _crawlers(*, for_models: bool) -> str:
     listed: list[tuple[str, Sequence[str]]] = [
         (entry["pattern"], entry["instances"])
         for entry in crawleruseragents.CRAWLER_USER_AGENTS_DATA
-        if ("ai-crawler" in entry["tags"]) == for_models
+        if ("ai-crawler" in entry["tags"]) == for_models and not _is_of_apps(entry["instances"])
     ]
     products = [pattern for pattern, seen in listed if _names_product(pattern, seen)]
     rest = [pattern for pattern, _ in listed if pattern not in products]
@@ -147,6 +147,14 @@ def _crawlers(*, for_models: bool) -> str:
         names = "|".join(pattern.removesuffix(r"\/") for pattern, _ in listed)
         patterns.append(rf"(?i:\b(?:{names})\b)")
     return "|".join(patterns)
+
+
+def _is_of_apps(seen: Sequence[str]) -> bool:
+    """Whether all that the list has seen of an entry comes from the WebView of an app.
+
+    People read in one: such an entry names the app, or the build of the telephone's system.
+    """
+    return bool(seen) and all("; wv)" in agent for agent in seen)
 
 
 def _names_product(pattern: str, seen: Sequence[str]) -> bool:
