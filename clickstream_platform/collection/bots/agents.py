@@ -1,13 +1,17 @@
 """User agents of programs: those on the lists, and those that say so themselves."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 import crawleruseragents
 import polars as pl
 import re2
 
-HEADLESS = "(?i)HeadlessChrome|PhantomJS|puppeteer|playwright|Selenium|webdriver"
+HEADLESS = (
+    r"(?i)\bHeadless|PhantomJS|SlimerJS|puppeteer|playwright|Selenium|webdriver|HtmlUnit"
+    r"|wkhtmlto|webkit2png|Zombie\.js"
+)
 """Browsers that a program drives; they are not in the crawler list, which names crawlers."""
 
 CLIENTS = (
@@ -16,15 +20,45 @@ CLIENTS = (
 )
 """Libraries that fetch pages without a browser."""
 
-DECLARED = (
-    r"(?i)https?://|\bwww\.|[\w.-]+@[\w-]+\.\w|\b(?:bot|crawl|spider|robot)|link ?preview"
-    r"|(?:bot|crawler|spider|previewer|checker|validator|monitor|uptime|rss|fetcher|scanner|scraper"
-    r"|archiver?|inspector|synthetics?)\b"
+RUNTIMES = (
+    r"(?i)^[^(]*http(?:[^s:]|s[^:]|s?$)|^[^(]*\b(?:web|rest|url|soap|xml-?rpc)[ _-]?client\b"
+    r"|(?:^|[ (;,])(?:c?python|php|ruby|perl|java|node(?:\.js)?|dart|scala|rust|libcurl)/v?\d"
+    r"|\bgo1\.\d|\blang/|\bsdk-(?:cpp|dotnet|go|java|js|node|php|python|ruby|rust)"
+    r"|^(?:python|node|perl|lwp|java|grpc|apache)[-:/ ]|\((?:perl|dart|python|php|ruby|lua)\b"
+    r"|^(?:aria2|axel|cakephp|deno|faraday|gsoap|guzzle|hackney|lib(?:curl|soup)|mojolicious"
+    r"|needle|pycurl|reactornetty|request\.js|[\w-]*requests|reqwest|restsharp|symfony2?"
+    r"|twisted|undici|unirest|ureq|zend)\b"
 )
-"""What calls itself a program, or gives an address to ask about it, and is on no list yet."""
+"""Libraries that no list names, by the client or the language that they give as theirs."""
 
-NO_PROGRAM = r"(?i)\bcubot\b|HTC Butterfly"
-"""Telephones whose names read like a crawler's."""
+_SITE = r"[a-z0-9-]+\.(?:com|org|net|io|dev|info)\b"
+
+DECLARED = (
+    r"(?i)https?://|\bwww\.|[\w.-]+@(?:[\w-]+\.)+[a-z]{2}|[ (;]\+[a-z][\w-]*\.[a-z]{2}"
+    rf"|^{_SITE}|compatible; {_SITE}|^Mozilla/5\.0 \(compatible; [^;()]+\)$|\bsubscribers?\b"
+    r"|\b(?:bot|robot)|crawl|spider|scrap(?:er|ing)|screen ?shot|page ?speed"
+    r"|(?:link|ur[il]|web|page) ?preview|(?:image|e?mail|link|url) ?proxy"
+    r"|(?:bot|previewer|checker|validator|monitor(?:ing)?|uptime|rss|fetcher|scan(?:ner|ning)?"
+    r"|archiver?|inspector|synthetics?|(?:web|link|health|uptime)[ _-]?check|pinger|probe|audit"
+    r"|grabber|harvester|extractor|downloader|indexer|analy[sz]er|expander|resizer)\b"
+)
+"""What calls itself a program, or gives an address to ask about it, and is on no list yet.
+
+An address ends in letters: `app@9.2.3` is the version of an app, in which a person reads.
+"""
+
+NO_PROGRAM = (
+    r"(?i)\bcubot(?:\b|_)|HTC Butterfly|\(PlayStation |Android[^()]*; [^;()]*\bbot\b[^;()]* Build/"
+)
+"""Telephones and consoles whose names read like a program's."""
+
+OF_MODELS = (
+    r"(?i)\b(?:openai|chatgpt|anthropic|claude|cohere|deepseek|doubao|ernie|gemini|grok|kimi|laion"
+    r"|mistral|moonshot|notebooklm|perplexity|qwen|tongyi|xai|yiyan)(?:ai)?[ _-]?(?:bot|spider"
+    r"|crawler|user|agent|search|fetch|training|index|downloader|cli\b|code\b)"
+    r"|(?-i:AI|LLM)[ _-]?(?:bot|crawler|spider|scraper)"
+)
+"""Readers for language models that no list names, by the model that they read for."""
 
 _MEMORY_BYTES = 32 << 20
 """What the automaton of a pattern may take; the list of crawlers is a large one."""
@@ -87,15 +121,43 @@ def _patterns(own: Mapping[str, str] | None) -> list[tuple[str | None, str]]:
         ("headless", HEADLESS),
         ("http_client", CLIENTS),
         (None, NO_PROGRAM),
-        ("ai_crawler", _crawlers(for_models=True)),
+        ("ai_crawler", f"{_crawlers(for_models=True)}|{OF_MODELS}"),
         ("crawler", _crawlers(for_models=False)),
         ("declared_bot", DECLARED),
+        ("http_client", RUNTIMES),
     ]
 
 
 @lru_cache(maxsize=2)
 def _crawlers(*, for_models: bool) -> str:
-    entries = crawleruseragents.CRAWLER_USER_AGENTS_DATA
-    return "|".join(
-        entry["pattern"] for entry in entries if ("ai-crawler" in entry["tags"]) == for_models
-    )
+    """Pattern of the list's entries, of which those that name a product match no end of a name.
+
+    `RED/` is no `WIRED/`. Readers for models are also told by their name alone, in any case.
+    """
+    listed: list[tuple[str, Sequence[str]]] = [
+        (entry["pattern"], entry["instances"])
+        for entry in crawleruseragents.CRAWLER_USER_AGENTS_DATA
+        if ("ai-crawler" in entry["tags"]) == for_models and not _is_of_apps(entry["instances"])
+    ]
+    products = [pattern for pattern, seen in listed if _names_product(pattern, seen)]
+    rest = [pattern for pattern, _ in listed if pattern not in products]
+    # One boundary for all of them: one for each would double the automaton.
+    patterns = [*rest, rf"\b(?:{'|'.join(products)})"]
+    if for_models:
+        names = "|".join(pattern.removesuffix(r"\/") for pattern, _ in listed)
+        patterns.append(rf"(?i:\b(?:{names})\b)")
+    return "|".join(patterns)
+
+
+def _is_of_apps(seen: Sequence[str]) -> bool:
+    """Whether all that the list has seen of an entry comes from the WebView of an app.
+
+    People read in one: such an entry names the app, or the build of the telephone's system.
+    """
+    return bool(seen) and all("; wv)" in agent for agent in seen)
+
+
+def _names_product(pattern: str, seen: Sequence[str]) -> bool:
+    """Whether a pattern is a name and a slash, which begins a word wherever the list saw it."""
+    is_name = pattern.endswith(r"\/") and pattern[0].isalnum()
+    return is_name and all(re.search(rf"\b{pattern}", agent) for agent in seen)

@@ -19,6 +19,9 @@ CHROME = (
 )
 
 
+reader = agent_reader()
+
+
 def reasons(agents: list[str], own: dict[str, str] | None = None) -> list[str | None]:
     """Which rule tells each user agent."""
     return pl.DataFrame({"ua": agents}).select(bot_reason(pl.col("ua"), own)).to_series().to_list()
@@ -49,6 +52,68 @@ def test_reason_is_the_first_rule_that_tells(agent: str, reason: str | None) -> 
     assert reasons([agent]) == [reason]
 
 
+LINUX = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko)"
+PHONE = (
+    "Mozilla/5.0 (Linux; Android 14; {}) AppleWebKit/537.36 Chrome/130.0.0.0 Mobile Safari/537.36"
+)
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148"
+
+
+@pytest.mark.parametrize(
+    ("agent", "reason"),
+    [
+        pytest.param(f"{LINUX} HeadlessEdg/130.0 Safari/537.36", "headless", id="any headless"),
+        pytest.param(f"{LINUX} wkhtmltopdf Safari/537.36", "headless", id="prints pages"),
+        pytest.param("acme-http/1.0", "http_client", id="client of HTTP"),
+        pytest.param("Acme 1.1 package http", "http_client", id="its second word"),
+        pytest.param("acme/1.0 (https)", None, id="remark about a protocol"),
+        pytest.param("Acme-RestClient/2.1", "http_client", id="client of an interface"),
+        pytest.param("acme/3.1 ruby/3.2.0 x86_64-linux", "http_client", id="language"),
+        pytest.param("acme-cli/1.0 (go1.22; linux)", "http_client", id="language in brackets"),
+        pytest.param("acme-sdk-java/1.11 Linux/5.10", "http_client", id="kit for developers"),
+        pytest.param("Acme/1.0 Java/MIDP-2.0", None, id="telephone with Java"),
+        pytest.param("acme-rivers/1.0 (java; android)", None, id="app in Java"),
+        pytest.param("PS4Application libhttp/1.0 (PS4) (PlayStation 4)", None, id="console"),
+        pytest.param("acmecrawler2/0.1", "declared_bot", id="word with a number"),
+        pytest.param(f"{CHROME} AcmeMonitoring", "declared_bot", id="monitoring"),
+        pytest.param("acme-security-scan", "declared_bot", id="scan"),
+        pytest.param("AcmeDownloader", "declared_bot", id="downloader"),
+        pytest.param("acme.com uptime", "declared_bot", id="begins with its site"),
+        pytest.param("Acme 2/1.0 - 3 subscribers", "declared_bot", id="reads feeds for people"),
+        pytest.param(
+            "Mozilla/5.0 (X; +acme.org) AppleWebKit/537", "declared_bot", id="site to ask"
+        ),
+        pytest.param("Mozilla/5.0 (compatible; Acme/1.0)", "declared_bot", id="no engine"),
+        pytest.param("Mozilla/5.0 (compatible; Acme 1.0; Haiku)", None, id="system but no engine"),
+        pytest.param("com.example.app/3.18 (iPhone; iOS 17)", None, id="app by its package"),
+        pytest.param(f"{IPHONE} (Acme ios@9.2.3.13)", None, id="version after an at sign"),
+        pytest.param(PHONE.format("A1 Build/AP3A.240617.008"), None, id="build of a system"),
+        pytest.param(f"{IPHONE} MetaIAB Facebook", None, id="browser in an app"),
+        pytest.param(PHONE.format("CUBOT_P20"), None, id="telephone with an underscore"),
+        pytest.param(PHONE.format("M bot 60 Build/LMY47D"), None, id="telephone called bot"),
+        pytest.param(f"{IPHONE} WIRED/3.2", None, id="ends as a product of the list does"),
+        pytest.param("Opera/9.80 (Opera Mini/4.4.39008/37)", None, id="number of a version"),
+        pytest.param("claudebot/1.0", "ai_crawler", id="reader in another case"),
+        pytest.param("Meta-ExternalAgent", "ai_crawler", id="reader by its name alone"),
+        pytest.param("mydevinfo/1.0", None, id="name inside of another"),
+        pytest.param("MistralAI-Index/1.0", "ai_crawler", id="reader of a known model"),
+        pytest.param("AcmeAIBot/1.0 (+https://example.com)", "ai_crawler", id="reader by its word"),
+        pytest.param("Claude/1.0 Chrome/130.0 Electron/33.0", None, id="app of a known model"),
+    ],
+)
+def test_whoever_is_on_no_list_is_told_by_how_programs_name_themselves(
+    agent: str, reason: str | None
+) -> None:
+    assert reasons([agent]) == [reason]
+    assert reader(agent) == reason
+
+
+def test_a_long_or_odd_agent_is_told_as_a_column_of_one() -> None:
+    odd = ["", "   ", "\0", "\0bot", f"{CHROME}\0", "机器人/1.0", "Бot", "\n", "null"]
+    long = ["a" * 10_240, "(" * 10_240, "http" * 2_560, "a@" * 5_120, "; " * 5_120, "a.-" * 3_413]
+    assert [*map(reader, odd + long)] == reasons(odd + long)
+
+
 def test_patterns_of_the_user_come_first() -> None:
     own = {"our_monitor": "(?i)acme", "our_other": "8"}
     agents = ["curl/8 acme", "curl/8", "curl/7", CHROME]
@@ -65,7 +130,6 @@ PIECES = (
     *("Mozilla/5.0", "curl/8", "HeadlessChrome", "Googlebot", "GPTBot", "Cubot", "bot", "Rss", "x"),
     *("http://", "www.", "a@b.cd", " ", "/", "(", "_", "-", "\t", "\x0b", "\n", "1"),
 )
-reader = agent_reader()
 
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(st.characters(max_codepoint=127)), max_size=8))
