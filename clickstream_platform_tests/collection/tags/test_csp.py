@@ -180,3 +180,23 @@ def test_what_was_reported_is_counted_by_hand() -> None:
 def test_domain_is_new_for_a_week(reports: list[Fields], new: list[str]) -> None:
     found = new_domains(seen(*reports), load_vendors(), now=NOON, alarm_for=WEEK)
     assert found["domain"].to_list() == new
+
+
+@pytest.mark.parametrize(
+    ("vendor", "directive", "source"),
+    [
+        pytest.param("cookiebot", "connect-src", "https://consent.cookiebot.com", id="cookiebot"),
+        pytest.param("cookiebot", "style-src", "'unsafe-inline'", id="cookiebot styles"),
+        pytest.param("segment", "connect-src", "https://track.segment.com", id="segment"),
+        pytest.param("onetrust", "connect-src", "https://*.onetrust.com", id="onetrust"),
+        pytest.param("usercentrics", "img-src", "https://*.usercentrics.eu", id="usercentrics"),
+        pytest.param("hubspot", "script-src", "https://*.hsadspixel.net", id="hubspot"),
+        pytest.param("linkedin", "img-src", "https://*.ads.linkedin.com", id="linkedin"),
+        pytest.param("microsoft_ads", "script-src", "https://bat.bing.net", id="microsoft"),
+    ],
+)
+def test_vendors_may_load_what_their_own_pages_say(
+    vendor: str, directive: str, source: str
+) -> None:
+    # The pages stand beside each vendor in vendors.toml.
+    assert source in load_vendors()[vendor].csp[directive]
