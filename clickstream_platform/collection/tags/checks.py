@@ -15,11 +15,14 @@ from clickstream_platform.collection.tags.container import (
     is_built_in_trigger,
     plain,
 )
+from clickstream_platform.collection.tags.templates import permissions_of
 from clickstream_platform.collection.tags.vendors import (
     CODE_TYPES,
     Purpose,
     Vendors,
+    code_of,
     hosts_of,
+    owner_of,
     strangers,
     vendor_of,
 )
@@ -34,9 +37,17 @@ _PERSONAL_NAME = re.compile(
     r"(?i)(?:^|[._\s-])(?:e_?mail|phone|tel|mobile|(?:first|last|full)_?name|street|birth_?da(?:y|te)"
     r"|iban|passw(?:or)?d|ssn|user_?data)(?:$|[._\s-]|address|number)"
 )
-_SECRET_NAME = re.compile(r"(?i)(?:api|client|app)[_-]?secret|private[_-]?key|access[_-]?token")
+_SECRET_NAME = re.compile(
+    r"(?i)(?:api|client|app)[\s_-]?secret|private[\s_-]?key|access[\s_-]?token"
+)
 _INSECURE = re.compile(r"(?i)(?:src|href|url)\s*[=:(]\s*['\"]?http://")
 _ACCOUNT_NAME = re.compile(r"(?i)(?:id|label|number)$")
+_CONSENT_SET = re.compile(r"['\"]consent['\"]\s*,\s*['\"](?:default|update)['\"]")
+_SWITCH = frozenset({"true", "false"})
+"""Values that switch something on or off and hold nothing."""
+
+_TABLES = frozenset({"c", "jsm", "remm", "smm"})
+"""Types of variables whose numbers are accounts or code, whatever they look like."""
 
 
 class Case(NamedTuple):
@@ -48,17 +59,53 @@ class Case(NamedTuple):
     """Time to compare schedules with; None where nobody asks about them."""
 
     def purpose(self, tag: Item) -> Purpose | None:
-        """What a tag is for: by its type, else by the vendors whose hosts its code names."""
-        if (name := vendor_of(tag, self.vendors)) is not None:
-            return self.vendors[name].purpose
+        """What a tag is for: what its vendors are for, measuring first."""
         purposes = {
-            next((vendor.purpose for vendor in self.vendors.values() if vendor.covers(host)), None)
-            for host in self.hosts(tag)
+            self.vendors[name].purpose if name is not None else None for name in self.owners(tag)
         }
         for measures in _MEASURES:
             if measures in purposes:
                 return measures
+        if self.sets_consent(tag):
+            return "consent"
         return purposes.pop() if len(purposes) == 1 else None
+
+    def owners(self, tag: Item) -> frozenset[str | None]:
+        """Vendors of a tag: by its account or type, else by its code; None for strangers."""
+        if (name := vendor_of(tag, self.vendors)) is not None:
+            accounts = self.accounts(tag, name)
+            by_account = {
+                other
+                for other, it in self.vendors.items()
+                if it.accounts and any(re.match(it.accounts, account) for account in accounts)
+            }
+            return frozenset(by_account or {name})
+        code = code_of(tag)
+        marked = {
+            name
+            for name, vendor in self.vendors.items()
+            if any(re.search(marker, code) for marker in vendor.markers)
+        }
+        return frozenset(marked | {owner_of(host, self.vendors) for host in self.hosts(tag)})
+
+    def accounts(self, tag: Item, vendor: str) -> frozenset[str]:
+        """Accounts of a vendor that a tag names, constants resolved."""
+        said = (tag.parameters.get(key, "") for key in self.vendors[vendor].ids)
+        return frozenset(self.container.constants.get(value, value) for value in said if value)
+
+    def asks_itself(self, tag: Item) -> bool:
+        """Whether all that measures in a tag asks Consent Mode itself."""
+        named = [self.vendors[name] for name in self.owners(tag) if name is not None]
+        measuring = [vendor for vendor in named if vendor.purpose in _MEASURES]
+        return bool(measuring) and all(vendor.checks_consent for vendor in measuring)
+
+    def sets_consent(self, tag: Item) -> bool:
+        """Whether a tag tells Consent Mode what was chosen."""
+        template = self.template(tag)
+        return bool(_CONSENT_SET.search(code_of(tag))) or any(
+            it.name == "access_consent" and it.is_write
+            for it in (permissions_of(template) if template else ())
+        )
 
     def hosts(self, tag: Item) -> frozenset[str]:
         """Hosts that a tag's code or template names."""
@@ -73,7 +120,7 @@ class Case(NamedTuple):
         for template in self.container.of("customTemplate"):
             gallery = template.fields.get("galleryReference")
             gallery_id = gallery.get("galleryTemplateId") if isinstance(gallery, dict) else None
-            if last in {template.item_id, gallery_id}:
+            if last in (template.item_id, gallery_id):
                 return template
         return None
 
@@ -111,11 +158,8 @@ Found = Iterator[tuple[Item, str]]
 
 def _consent_missing(case: Case) -> Found:
     for tag in case.container.live_tags:
-        vendor = vendor_of(tag, case.vendors)
-        if vendor is not None and case.vendors[vendor].checks_consent:
-            continue
         purpose = case.purpose(tag)
-        if purpose in {"consent", "function"} or tag.consent == "needed":
+        if case.asks_itself(tag) or purpose in {"consent", "function"} or tag.consent == "needed":
             continue
         if tag.consent == "notset" or purpose in _MEASURES:
             yield tag, ""
@@ -123,9 +167,7 @@ def _consent_missing(case: Case) -> Found:
 
 def _consent_by_mode_alone(case: Case) -> Found:
     for tag in case.container.live_tags:
-        vendor = vendor_of(tag, case.vendors)
-        asks = vendor is not None and case.vendors[vendor].checks_consent
-        if asks and tag.consent != "needed":
+        if case.asks_itself(tag) and tag.consent != "needed":
             yield tag, ""
 
 
@@ -152,15 +194,15 @@ def _personal_value(case: Case) -> Found:
     for row, kind in found.iter_rows():
         item, path, _ = places[row]
         # Accounts and numbers in code look like telephone and card numbers; addresses do not.
-        is_number = path == "html" or plain(item.type) == "jsm" or _ACCOUNT_NAME.search(path)
+        is_number = path == "html" or item.type in _TABLES or _ACCOUNT_NAME.search(path)
         if kind == "email" or not is_number:
             yield item, f"{path} ({kind})"
 
 
 def _personal_parameter(case: Case) -> Found:
     for tag in case.container.of("tag"):
-        for path in tag.parameters:
-            if _PERSONAL_NAME.search(_CAMEL.sub("_", path)):
+        for path, value in tag.parameters.items():
+            if value not in _SWITCH and _PERSONAL_NAME.search(_CAMEL.sub("_", path)):
                 yield tag, path
         for name in tag.references:
             if _PERSONAL_NAME.search(_CAMEL.sub("_", name)):
@@ -170,21 +212,21 @@ def _personal_parameter(case: Case) -> Found:
 def _secret_exposed(case: Case) -> Found:
     for item in (*case.container.of("tag"), *case.container.of("variable")):
         for path, value in item.parameters.items():
-            if value and _SECRET_NAME.search(path):
+            named = f"{item.name} {path}" if item.type == "c" else path
+            if value and value not in _SWITCH and _SECRET_NAME.search(named):
                 yield item, path
 
 
 def _document_write(case: Case) -> Found:
     for tag in case.container.live_tags:
-        html = tag.parameters.get("html", "")
-        if "document.write" in html or tag.parameters.get("supportDocumentWrite") == "true":
+        if "document.write" in code_of(tag) or tag.parameters.get("supportDocumentWrite") == "true":
             yield tag, ""
 
 
 def _insecure_url(case: Case) -> Found:
     for tag in case.container.live_tags:
         url = tag.parameters.get("url", "").lower()
-        if url.startswith("http://") or _INSECURE.search(tag.parameters.get("html", "")):
+        if url.startswith("http://") or _INSECURE.search(code_of(tag)):
             yield tag, ""
 
 
@@ -202,22 +244,14 @@ def _html_on_all_pages(case: Case) -> Found:
 
 
 def _account_twice(case: Case) -> Found:
-    constants = {
-        f"{{{{{it.name}}}}}": it.parameters.get("value", "")
-        for it in case.container.of("variable")
-        if it.type == "c"
-    }
     setups: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for tag in case.container.live_tags:
         for name, vendor in case.vendors.items():
             accounts = {
-                account
-                for marker in vendor.markers
-                for account in re.findall(marker, tag.parameters.get("html", ""))
+                account for marker in vendor.markers for account in re.findall(marker, code_of(tag))
             }
             if tag.type in vendor.setup_types:
-                said = {tag.parameters[key] for key in vendor.ids if tag.parameters.get(key)}
-                accounts |= {constants.get(value, value) for value in said}
+                accounts |= case.accounts(tag, name)
             for account in accounts:
                 setups[name, account].append(tag)
     for (name, _), tags in setups.items():
@@ -252,9 +286,8 @@ def _trigger_missing(case: Case) -> Found:
 
 
 def _trigger_unknown(case: Case) -> Found:
-    for item in (*case.container.of("tag"), *case.container.of("trigger")):
-        fired = (*item.ids("firingTriggerId"), *item.ids("blockingTriggerId"))
-        for trigger_id in (*fired, *item.grouped_triggers):
+    for item in case.container.items:
+        for trigger_id in item.used_triggers:
             if trigger_id not in case.triggers and not is_built_in_trigger(trigger_id):
                 yield item, f"trigger {trigger_id}"
 
@@ -291,15 +324,7 @@ def _unused(case: Case) -> Found:
     for variable in case.container.of("variable"):
         if not any(variable.name in it.references for it in items if it is not variable):
             yield variable, ""
-    fired = {
-        trigger_id
-        for item in items
-        for trigger_id in (
-            *item.ids("firingTriggerId"),
-            *item.ids("blockingTriggerId"),
-            *item.grouped_triggers,
-        )
-    }
+    fired = {trigger_id for item in items for trigger_id in item.used_triggers}
     for trigger_id, trigger in case.triggers.items():
         if trigger_id not in fired:
             yield trigger, ""

@@ -37,6 +37,8 @@ BUILT_IN_TRIGGERS = {
 EXPORT_FORMAT = 2
 _FIRST_BUILT_IN_ID = 2_147_479_000
 _REFERENCE = re.compile(r"\{\{([^{}]+)\}\}")
+_SAID = frozenset({"name", "notes", "path", "tagManagerUrl", "templateData"})
+"""Fields that Tag Manager shows and never resolves: variables in them are words."""
 _REMEDY = "Export it in Tag Manager under Admin, Export Container, and name that file."
 
 
@@ -76,7 +78,9 @@ class Item:
         """Names of the variables that it reads."""
         return frozenset(
             name
-            for text in _texts(self.fields)
+            for field, value in self.fields.items()
+            if field not in _SAID
+            for text in _texts(value)
             for name in _REFERENCE.findall(text)
             if not name.startswith("_")
         )
@@ -93,6 +97,29 @@ class Item:
             return ()
         return tuple(value for key, value in self.parameters.items() if "triggerIds" in key)
 
+    @property
+    def zone_triggers(self) -> tuple[str, ...]:
+        """Triggers that open a zone."""
+        boundary = self.fields.get("boundary")
+        listed = boundary.get("customEvaluationTriggerId") if isinstance(boundary, dict) else None
+        return tuple(str(each) for each in listed) if isinstance(listed, list) else ()
+
+    @property
+    def used_triggers(self) -> tuple[str, ...]:
+        """Triggers that it waits for, in whichever way."""
+        fired = (*self.ids("firingTriggerId"), *self.ids("blockingTriggerId"))
+        return (*fired, *self.grouped_triggers, *self.zone_triggers)
+
+    @property
+    def child_containers(self) -> tuple[str, ...]:
+        """Containers that a zone loads, by their public ids."""
+        listed = self.fields.get("childContainer")
+        return tuple(
+            str(each["publicId"])
+            for each in (listed if isinstance(listed, list) else [])
+            if isinstance(each, dict) and "publicId" in each
+        )
+
 
 @dataclass(frozen=True)
 class Container:
@@ -100,8 +127,19 @@ class Container:
 
     public_id: str
     version: str
-    is_server: bool
+    usage: frozenset[str]
+    """Where it runs: ``web``, ``server``, ``amp``, ``ios``, ``android`` and the like."""
     items: tuple[Item, ...]
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it runs on a server alone."""
+        return self.usage == {"server"}
+
+    @property
+    def is_of_pages(self) -> bool:
+        """Whether pages of one's own load it; one that does not say where it runs is one."""
+        return not self.usage or "web" in self.usage
 
     def of(self, kind: str) -> tuple[Item, ...]:
         """Items of one kind."""
@@ -117,6 +155,20 @@ class Container:
         """Names of triggers by their ids."""
         return BUILT_IN_TRIGGERS | {item.item_id: item.name for item in self.of("trigger")}
 
+    @cached_property
+    def folder_names(self) -> dict[str, str]:
+        """Names of folders by their ids."""
+        return {item.item_id: item.name for item in self.of("folder")}
+
+    @cached_property
+    def constants(self) -> dict[str, str]:
+        """Values of constants by how they are written where they are read."""
+        return {
+            f"{{{{{it.name}}}}}": it.parameters.get("value", "")
+            for it in self.of("variable")
+            if it.type == "c"
+        }
+
 
 def read_container(text: str, file: object) -> Container:
     """Read an export.
@@ -129,7 +181,7 @@ def read_container(text: str, file: object) -> Container:
         DefinitionError: It is no export of Google Tag Manager.
     """
     try:
-        export = json.loads(text)
+        export = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         reason = f"is no JSON ({type(error).__name__})"
         raise DefinitionError(file, "syntax", reason, remedy=_REMEDY) from None
@@ -149,7 +201,7 @@ def read_container(text: str, file: object) -> Container:
     return Container(
         public_id=str(container.get("publicId", "")),
         version=str(version.get("containerVersionId", "")),
-        is_server=isinstance(usage, list) and [plain(str(each)) for each in usage] == ["server"],
+        usage=frozenset(plain(str(each)) for each in (usage if isinstance(usage, list) else [])),
         items=tuple(item for kind in KINDS for item in _items(version, kind, file)),
     )
 

@@ -12,7 +12,18 @@ import polars as pl
 
 from clickstream_platform.collection.tags.checks import Case
 from clickstream_platform.collection.tags.container import Container, Item
-from clickstream_platform.collection.tags.vendors import Vendors, is_covered, vendor_of
+from clickstream_platform.collection.tags.templates import (
+    DIRECTIVES,
+    Permission,
+    permissions_of,
+)
+from clickstream_platform.collection.tags.vendors import (
+    Vendors,
+    code_of,
+    is_covered,
+    owner_of,
+    strangers,
+)
 from clickstream_platform.errors import ParameterError
 
 NONCE = "'nonce-{NONCE}'"
@@ -44,6 +55,12 @@ _LOADING = re.compile(
 )
 _ANY_CODE = ("script-src", "img-src", "connect-src")
 """Directives of a host that stands in code, which may do anything with it."""
+
+_SERVER_URL = re.compile(r"(?i)(?:^|\.)(?:server_?container_?url|transport_?url)$")
+"""Parameters of Google's tags that name the server that they send to."""
+
+_SHOWN = 3
+"""Tags that a note names."""
 
 _INLINE = re.compile(r"(?is)<script\b[^>]*>(.*?)</script>")
 
@@ -146,46 +163,58 @@ def _pairs(seen: pl.DataFrame) -> Iterator[tuple[str, str]]:
 
 def _of_container(container: Container, vendors: Vendors) -> Iterator[tuple[str, str]]:
     """Directives and sources that live tags need."""
-    if container.is_server:
-        what, rule = "container", "is of a server: no browser runs it"
-        raise ParameterError(what, container.public_id, rule, instead="a web container")
+    if not container.is_of_pages:
+        rule = "is of AMP pages or an app: no policy of yours applies"
+        if container.is_server:
+            rule = "is of a server: no browser runs it"
+        what, instead = "container", "a web container"
+        raise ParameterError(what, container.public_id, rule, instead=instead)
     case = Case(container, vendors, None)
     needed = {"google_tag_manager"} & vendors.keys()
     for tag in container.live_tags:
-        if (name := vendor_of(tag, vendors)) is not None:
-            needed.add(name)
+        needed |= {name for name in case.owners(tag) if name is not None}
         for host in case.hosts(tag):
-            known = [name for name, vendor in vendors.items() if vendor.covers(host)]
-            needed.update(known)
-            if not known:
-                for directive in _guessed(tag, host):
-                    yield directive, f"https://{host}"
+            if owner_of(host, vendors) is None:
+                yield from ((it, f"https://{host}") for it in _guessed(tag, host, case))
+        for server in filter(None, _servers(tag, container)):
+            yield from ((directive, server) for directive in _ANY_CODE)
     for name in needed:
         for directive, sources in vendors[name].csp.items():
             yield from ((directive, source) for source in sources)
 
 
-def _guessed(tag: Item, host: str) -> set[str]:
-    """Directives of a host of no known vendor: by the element that loads it, else by all code."""
+def _guessed(tag: Item, host: str, case: Case) -> set[str]:
+    """Directives of a host of no known vendor: by what loads it, else by all code."""
     if tag.type == "img":
         return {"img-src"}
-    html = tag.parameters.get("html", "")
+    template = case.template(tag)
+    loads = {DIRECTIVES.get(it.name) for it in _naming(template, host)} if template else set()
     by_element = {
         _ELEMENTS[element.lower()]
-        for element, loaded in _LOADING.findall(html)
+        for element, loaded in _LOADING.findall(code_of(tag))
         if loaded.lower() == host
     }
-    return by_element or set(_ANY_CODE)
+    return {it for it in loads if it is not None} | by_element or set(_ANY_CODE)
+
+
+def _naming(template: Item, host: str) -> Iterator[Permission]:
+    return (it for it in permissions_of(template) if host in it.hosts)
+
+
+def _servers(tag: Item, container: Container) -> Iterator[str | None]:
+    """Origins of the servers that Google's tags send to; None where a variable hides one."""
+    for path, value in tag.parameters.items():
+        if value and _SERVER_URL.search(path):
+            parts = urlsplit(container.constants.get(value, value))
+            is_known = parts.scheme == "https" and parts.hostname and "{" not in parts.netloc
+            yield f"https://{parts.netloc}" if is_known else None
 
 
 def _notes(container: Container, vendors: Vendors, *, allow_eval: bool) -> Iterator[str]:
-    case = Case(container, vendors, None)
-    for tag in container.live_tags:
-        unknown = [h for h in case.hosts(tag) if not any(v.covers(h) for v in vendors.values())]
-        for host in sorted(unknown):
-            yield f"{host} is of no known vendor; tag '{tag.name}' names it. Allowed by guess."
-        if tag.type.startswith("cvt_") and not case.hosts(tag):
-            yield f"Tag '{tag.name}' is of a template whose permissions name no host."
+    yield from _notes_of_tags(container, vendors)
+    for zone in container.of("zone"):
+        if children := ", ".join(zone.child_containers):
+            yield f"Zone '{zone.name}' loads {children}: make a policy of that container, too."
     evaluated = sorted(it.name for it in container.of("variable") if it.type == "jsm")
     if evaluated and not allow_eval:
         named = ", ".join(f"'{name}'" for name in evaluated)
@@ -193,6 +222,38 @@ def _notes(container: Container, vendors: Vendors, *, allow_eval: bool) -> Itera
             f"Custom JavaScript variables are undefined without 'unsafe-eval': {named}. Make "
             "templates of them, or allow it (--allow-eval)."
         )
+
+
+def _notes_of_tags(container: Container, vendors: Vendors) -> Iterator[str]:
+    """What to know about live tags, once for all tags that it is true of."""
+    case = Case(container, vendors, None)
+    unknown: dict[str, list[str]] = defaultdict(list)
+    missing, silent, hidden = [], [], []
+    for tag in container.live_tags:
+        template = case.template(tag)
+        for host in strangers(tag, vendors) | (strangers(template, vendors) if template else set()):
+            unknown[host].append(tag.name)
+        if tag.type.startswith("cvt_") and template is None:
+            missing.append(tag.name)
+        elif template is not None and not case.hosts(tag) and not case.sets_consent(tag):
+            silent.append(tag.name)
+        if None in _servers(tag, container):
+            hidden.append(tag.name)
+    for host, names in sorted(unknown.items()):
+        yield f"{host} is of no known vendor; named by {_listed(names)}. Allowed by guess."
+    if missing:
+        yield f"The file lacks the templates, and so the hosts, of {_listed(missing)}."
+    if silent:
+        yield f"No host is named by the permissions of the templates of {_listed(silent)}."
+    if hidden:
+        yield f"A variable names the server, to be allowed by you, of {_listed(hidden)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Tags as a note names them: the first few, and how many more there are."""
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"{'tag' if len(names) == 1 else 'tags'} {shown}{more}"
 
 
 def _ordered(directives: dict[str, set[str]]) -> dict[str, tuple[str, ...]]:

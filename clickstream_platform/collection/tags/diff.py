@@ -29,6 +29,9 @@ _TRIGGERS = ("firingTriggerId", "blockingTriggerId")
 _SHOWN = 80
 """Letters of a value that are shown."""
 
+_BEFORE = 20
+"""Letters that are shown before the first one that differs."""
+
 
 class Change(NamedTuple):
     """One field that changed, or a whole item that came or went."""
@@ -111,6 +114,8 @@ def _flat(item: Item, container: Container) -> Iterator[tuple[str, str]]:
         if field in _TRIGGERS:
             names = (container.trigger_names.get(it, it) for it in item.ids(field))
             yield field, ", ".join(sorted(names))
+        elif field == "parentFolderId":
+            yield field, container.folder_names.get(str(value), str(value))
         elif field not in _VOLATILE:
             yield field, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     for path, value in item.parameters.items():
@@ -137,12 +142,18 @@ def _masked(changes: list[Change]) -> list[Change]:
         for side in ("before", "after")
     }
     return [
-        it._replace(before=_short(before), after=_short(after))
+        it._replace(before=_short(before, after), after=_short(after, before))
         for it, before, after in zip(changes, masked["before"], masked["after"], strict=True)
     ]
 
 
-def _short(value: str | None) -> str | None:
+def _short(value: str | None, other: str | None) -> str | None:
+    """A value as it is shown: a long one from shortly before where it differs from the other."""
     if value is None or len(value) <= _SHOWN:
         return value
-    return f"{value[:_SHOWN]}… ({len(value):,} letters)"
+    pairs = enumerate(zip(value, other or "", strict=False))
+    alike = next((place for place, (one, two) in pairs if one != two), 0)
+    start = max(0, min(alike - _BEFORE, len(value) - _SHOWN))
+    shown = value[start : start + _SHOWN]
+    end = "…" if start + _SHOWN < len(value) else ""
+    return f"{'…' if start else ''}{shown}{end} ({len(value):,} letters)"

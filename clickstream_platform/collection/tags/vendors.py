@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
+from clickstream_platform.collection.tags.code import live_code
 from clickstream_platform.collection.tags.container import Item
+from clickstream_platform.collection.tags.templates import permissions_of
 from clickstream_platform.definitions import own_or_shipped, read_definition
 
 SHIPPED = Path(__file__).with_name("vendors.toml")
@@ -20,8 +22,7 @@ CODE_TYPES = frozenset({"html", "img"})
 """Tag types that load whatever their author wrote."""
 
 _LOADED = re.compile(r"(?i)(?:https?:)?//([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::\d+)?(?=[/'\"?#\s)]|$)")
-_PERMITTED = re.compile(r'"string":\s*"(https?://[^"\s]+)"')
-
+_WILD = "*."
 
 Purpose = Literal["analytics", "advertising", "consent", "function"]
 
@@ -38,6 +39,8 @@ class Vendor(BaseModel):
     is_retired: bool = Field(default=False, description="Nothing listens any more.")
     ids: tuple[str, ...] = Field((), description="Parameters that name the account.")
     markers: tuple[str, ...] = Field((), description="Patterns of an account in custom HTML.")
+    accounts: str | None = Field(None, description="Pattern of its accounts among Google tags.")
+    shared: tuple[str, ...] = Field((), description="Hosts that serve other products too.")
     csp: dict[str, tuple[str, ...]] = Field(description="Sources by directive.")
 
     @field_validator("markers")
@@ -53,9 +56,25 @@ class Vendor(BaseModel):
                 raise ValueError(message)
         return markers
 
+    @field_validator("accounts")
+    @classmethod
+    def _is_a_pattern(cls, accounts: str | None) -> str | None:
+        try:
+            re.compile(accounts or "")
+        except re.error as error:
+            raise ValueError(str(error)) from None
+        return accounts
+
     def covers(self, host: str) -> bool:
-        """Whether a host is one of its own."""
-        return any(is_covered(host, source) for sources in self.csp.values() for source in sources)
+        """Whether a host is one of its own; subdomains (``*.``) are if one of them is."""
+        sources = {source for sources in self.csp.values() for source in sources}
+        if host.startswith(_WILD) and any(_is_under(source, host) for source in sources):
+            return True
+        return any(is_covered(host, source) for source in sources)
+
+    def owns(self, host: str) -> bool:
+        """Whether a host is one of its own and of no other product."""
+        return self.covers(host) and host not in self.shared
 
 
 Vendors = Mapping[str, Vendor]
@@ -72,20 +91,32 @@ def load_vendors(definitions: Path | None = None) -> dict[str, Vendor]:
 
 
 def vendor_of(tag: Item, vendors: Vendors) -> str | None:
-    """Name of the vendor that a tag's type belongs to; None for custom ones."""
-    return next((name for name, vendor in vendors.items() if tag.type in vendor.types), None)
+    """Name of the vendor that a tag's type belongs to; None for custom ones.
+
+    A tag of an AMP container is whose the tag of a web container is.
+    """
+    kind = tag.type.removesuffix("_amp")
+    known = vendors.items()
+    return next((name for name, it in known if tag.type in it.types or kind in it.types), None)
+
+
+def owner_of(host: str, vendors: Vendors) -> str | None:
+    """Name of the first vendor whose host it is."""
+    return next((name for name, vendor in vendors.items() if vendor.owns(host)), None)
+
+
+def code_of(tag: Item) -> str:
+    """What a tag's custom HTML runs and loads."""
+    return live_code(tag.parameters.get("html", ""))
 
 
 def hosts_of(item: Item) -> frozenset[str]:
-    """Hosts that the code of a tag or custom template names."""
+    """Hosts that the code of a tag or the permissions of a custom template name."""
     if item.kind == "customTemplate":
-        data = item.fields.get("templateData")
-        urls = _PERMITTED.findall(data) if isinstance(data, str) else []
-        hosts = (urlsplit(url.replace("*", "")).hostname for url in urls)
-        return frozenset(host.strip(".") for host in hosts if host and "." in host.strip("."))
+        return frozenset(host for it in permissions_of(item) for host in it.hosts)
     if item.type not in CODE_TYPES:
         return frozenset()
-    texts = (item.parameters.get(key, "") for key in ("html", "url"))
+    texts = (code_of(item), item.parameters.get("url", ""))
     return frozenset(host.lower() for text in texts for host in _LOADED.findall(text))
 
 
@@ -101,6 +132,11 @@ def strangers(item: Item, vendors: Vendors) -> frozenset[str]:
 def is_covered(host: str, source: str) -> bool:
     """Whether a source of a policy allows a host."""
     allowed = urlsplit(source).hostname or ""
-    if allowed.startswith("*."):
+    if allowed.startswith(_WILD):
         return host.endswith(allowed[1:])
     return host == allowed
+
+
+def _is_under(source: str, wild: str) -> bool:
+    """Whether a source is a subdomain that a wildcard stands for."""
+    return (urlsplit(source).hostname or "").removeprefix(_WILD).endswith(wild[1:])

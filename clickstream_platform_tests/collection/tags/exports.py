@@ -83,6 +83,41 @@ def variable(variable_id: str, kind: str, name: str, /, **values: str) -> Fields
     }
 
 
+def permission(name: str, *urls: str, write: bool = False) -> Fields:
+    """What a custom template may do, as its permissions say it."""
+    listed = [{"type": 1, "string": url} for url in urls]
+    said = [{"key": "urls", "value": {"type": 2, "listItem": listed}}]
+    rights = {"consentType": "ad_storage", "read": True, "write": write}
+    access = {
+        "type": 3,
+        "mapKey": [{"type": 1, "string": key} for key in rights],
+        "mapValue": [
+            {"type": 8, "boolean": value}
+            if isinstance(value, bool)
+            else {"type": 1, "string": value}
+            for value in rights.values()
+        ],
+    }
+    if not urls:
+        said = [{"key": "consentTypes", "value": {"type": 2, "listItem": [access]}}]
+    return {"instance": {"key": {"publicId": name, "versionId": "1"}, "param": said}}
+
+
+def custom_template(template_id: str, *permissions: Fields, **fields: object) -> Fields:
+    data = (
+        "___INFO___\n\n{}\n\n___SANDBOXED_JS_FOR_WEB_TEMPLATE___\n\n"
+        "injectScript('https://code.example/a.js');\n\n___WEB_PERMISSIONS___\n\n"
+        f"{json.dumps(permissions, indent=2)}\n\n\n___TESTS___\n\nscenarios: []\n"
+    )
+    return {
+        "accountId": "1",
+        "containerId": "2",
+        "templateId": template_id,
+        "name": f"template {template_id}",
+        "templateData": data,
+    } | fields
+
+
 def export(*tags: Fields, usage: str = "WEB", **parts: object) -> str:
     """An export; trigger 5 exists unless said otherwise."""
     version: Fields = {

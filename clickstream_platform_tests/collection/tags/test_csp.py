@@ -19,10 +19,14 @@ from clickstream_platform.collection.tags import (
 from clickstream_platform.errors import ParameterError
 from clickstream_platform_tests.collection.tags.exports import (
     Fields,
+    custom_template,
     export,
     ga4,
     html,
+    permission,
+    table,
     tag,
+    template,
     variable,
 )
 from clickstream_platform_tests.frames import events_frame
@@ -70,6 +74,89 @@ def test_no_browser_runs_a_server_container() -> None:
         policy(ga4("1"), usage="SERVER")
 
 
+@pytest.mark.parametrize("usage", ["AMP", "IOS"])
+def test_pages_load_no_container_of_apps(usage: str) -> None:
+    with pytest.raises(ParameterError, match=r"^container is of AMP pages or an app: .*Try "):
+        policy(ga4("1"), usage=usage)
+
+
+def test_google_tag_needs_what_its_account_needs() -> None:
+    account = variable("8", "c", "ads", value="AW-123")
+    assert "https://www.googleadservices.com" not in policy(ga4("1")).value
+    ads = policy(ga4("1", "{{ads}}"), variable=[account]).value
+    assert "https://www.googleadservices.com" in ads
+    assert "google-analytics" not in ads
+
+
+def test_code_of_a_google_tag_needs_what_its_account_needs() -> None:
+    code = "<script src='https://www.googletagmanager.com/gtag/js'></script>%s"
+    made = policy(html("1", code % "<script>gtag('config', 'G-ABC')</script>"))
+    assert made.value == policy(ga4("1")).value
+
+
+def test_shared_hosts_are_allowed_where_they_are_named() -> None:
+    made = policy(html("1", "<script src='https://www.google.com/recaptcha/api.js'></script>"))
+    allowed = {name for name, it in made.directives.items() if "https://www.google.com" in it}
+    assert allowed == {"script-src"}
+    assert not any("www.google.com" in it for it in made.notes)
+
+
+def test_templates_load_what_they_may() -> None:
+    made = policy(
+        *(tag(str(n), "cvt_2_12", name=f"pixel {n}") for n in range(5)),
+        tag("8", "cvt_2_13", name="silent"),
+        tag("9", "cvt_2_14", name="gone"),
+        customTemplate=[
+            custom_template(
+                "12",
+                permission("inject_script", "https://cdn.a.example/x.js"),
+                permission("send_pixel", "https://*.b.example/*"),
+                permission("inject_hidden_iframe", "https://*.cookiebot.eu/"),
+            ),
+            custom_template("13", permission("access_globals")),
+        ],
+    )
+    assert "https://cdn.a.example" in made.directives["script-src"]
+    assert "https://*.b.example" in made.directives["img-src"]
+    assert "https://consentcdn.cookiebot.eu" in made.directives["frame-src"]
+    assert "code.example" not in made.value
+    tags = "named by tags 'pixel 0', 'pixel 1', 'pixel 2' and 2 more. Allowed by guess."
+    assert made.notes[1:] == (
+        f"*.b.example is of no known vendor; {tags}",
+        f"cdn.a.example is of no known vendor; {tags}",
+        "The file lacks the templates, and so the hosts, of tag 'gone'.",
+        "No host is named by the permissions of the templates of tag 'silent'.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_known"),
+    [
+        pytest.param(
+            [table("configSettingsTable", server_container_url="https://s.shop.example")],
+            True,
+            id="google tag",
+        ),
+        pytest.param(template(serverContainerUrl="{{server}}"), True, id="constant"),
+        pytest.param(template(serverContainerUrl="{{gone}}"), False, id="variable"),
+        pytest.param(template(serverContainerUrl="https://{{gone}}/a"), False, id="in part"),
+    ],
+)
+def test_servers_of_google_tags_are_allowed(parameters: list[Fields], *, is_known: bool) -> None:
+    server = variable("8", "c", "server", value="https://s.shop.example/path")
+    made = policy(tag("1", "googtag", *parameters), variable=[server])
+    assert ("https://s.shop.example" in made.directives["connect-src"]) == is_known
+    told = "A variable names the server, to be allowed by you, of tag 'tag 1'."
+    assert (told in made.notes) != is_known
+
+
+def test_zones_load_other_containers() -> None:
+    zone = {"zoneId": "40", "name": "Partner", "childContainer": [{"publicId": "GTM-CHILD"}]}
+    assert policy(ga4("1"), zone=[zone]).notes[-1] == (
+        "Zone 'Partner' loads GTM-CHILD: make a policy of that container, too."
+    )
+
+
 def test_paused_tags_need_nothing() -> None:
     assert policy(ga4("1"), tag("2", "bzi", paused=True)).value == policy(ga4("1")).value
     assert "snap.licdn.com" in policy(tag("2", "bzi")).value
@@ -91,7 +178,7 @@ def test_unknown_hosts_are_allowed_where_they_are_named(code: str, directives: s
     made = policy(html("1", code))
     allowed = {name for name, sources in made.directives.items() if "https://x.example" in sources}
     assert allowed == directives
-    assert "x.example is of no known vendor; tag 'tag 1' names it. Allowed by guess." in made.notes
+    assert "x.example is of no known vendor; named by tag 'tag 1'. Allowed by guess." in made.notes
 
 
 def test_hosts_of_vendors_in_code_bring_all_that_the_vendor_needs() -> None:
@@ -180,3 +267,23 @@ def test_what_was_reported_is_counted_by_hand() -> None:
 def test_domain_is_new_for_a_week(reports: list[Fields], new: list[str]) -> None:
     found = new_domains(seen(*reports), load_vendors(), now=NOON, alarm_for=WEEK)
     assert found["domain"].to_list() == new
+
+
+@pytest.mark.parametrize(
+    ("vendor", "directive", "source"),
+    [
+        pytest.param("cookiebot", "connect-src", "https://consent.cookiebot.com", id="cookiebot"),
+        pytest.param("cookiebot", "style-src", "'unsafe-inline'", id="cookiebot styles"),
+        pytest.param("segment", "connect-src", "https://track.segment.com", id="segment"),
+        pytest.param("onetrust", "connect-src", "https://*.onetrust.com", id="onetrust"),
+        pytest.param("usercentrics", "img-src", "https://*.usercentrics.eu", id="usercentrics"),
+        pytest.param("hubspot", "script-src", "https://*.hsadspixel.net", id="hubspot"),
+        pytest.param("linkedin", "img-src", "https://*.ads.linkedin.com", id="linkedin"),
+        pytest.param("microsoft_ads", "script-src", "https://bat.bing.net", id="microsoft"),
+    ],
+)
+def test_vendors_may_load_what_their_own_pages_say(
+    vendor: str, directive: str, source: str
+) -> None:
+    # The pages stand beside each vendor in vendors.toml.
+    assert source in load_vendors()[vendor].csp[directive]

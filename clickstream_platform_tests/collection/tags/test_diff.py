@@ -62,6 +62,24 @@ def test_personal_values_are_masked_and_long_ones_cut() -> None:
     assert len(str(after)) < 100
 
 
+def test_long_values_are_shown_where_they_differ() -> None:
+    # 100 letters are alike; 20 of them are shown before the one that is not.
+    old, new = (html("3", "x" * 100 + last + "y" * 100) for last in "ab")
+    ((*_, before, after),) = changes([old], [new])
+    assert before == f"…{'x' * 20}a{'y' * 59}… (201 letters)"
+    assert after == f"…{'x' * 20}b{'y' * 59}… (201 letters)"
+
+
+def test_folders_are_told_by_name() -> None:
+    folders = [{"folderId": str(n), "name": f"folder {n}"} for n in (1, 2)]
+    before, after = (
+        read_container(export(ga4("1", parentFolderId=folder), folder=folders), "c.json")
+        for folder in "12"
+    )
+    ((*_, was, now, _),) = diff(before, after)
+    assert (was, now) == ("folder 1", "folder 2")
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_diff_turns_around(seed: int) -> None:
     rng = random.Random(seed)

@@ -18,9 +18,11 @@ from clickstream_platform_tests.collection.tags.exports import (
     ALL_PAGES,
     CONSENT_INIT,
     Fields,
+    custom_template,
     export,
     ga4,
     html,
+    permission,
     table,
     tag,
     template,
@@ -177,14 +179,136 @@ def test_called_tags_and_grouped_triggers_are_used() -> None:
 
 @pytest.mark.parametrize("kind", ["cvt_2_12", "cvt_WVXBK"])
 def test_templates_are_judged_by_what_they_may_load(kind: str) -> None:
-    may = '___WEB_PERMISSIONS___ [{"type": 1, "string": "https://x.evil.example/*"}]'
-    made: Fields = {"templateId": "12", "name": "Widget", "templateData": may, "containerId": "2"}
-    made["galleryReference"] = {"host": "github.com", "galleryTemplateId": "WVXBK"}
-    spare = made | {"templateId": "13", "galleryReference": {}, "name": "Spare", "templateData": ""}
+    gallery = {"host": "github.com", "galleryTemplateId": "WVXBK"}
+    may = permission("inject_script", "https://x.evil.example/*")
+    made = custom_template("12", may, name="Widget", galleryReference=gallery)
+    spare = custom_template("13", name="Spare")
     assert rules(tag("1", kind), customTemplate=[made, spare]) == {
         ("unknown_domain", "Widget", "x.evil.example"),
         ("unused", "Spare", ""),
     }
+
+
+def test_template_whose_gallery_is_no_text_is_nobodys() -> None:
+    odd = custom_template("12", name="Odd", galleryReference={"galleryTemplateId": []})
+    assert rules(tag("1", "cvt_2_99"), customTemplate=[odd]) == {("unused", "Odd", "")}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("<!-- see https://x.example/docs --><b></b>", id="comment"),
+        pytest.param("<script>\n  // see https://x.example/docs\n  go()</script>", id="line"),
+        pytest.param("<script>/* http://x.example/ */ go()</script>", id="block"),
+        pytest.param("<script>// no document.write here\ngo()</script>", id="warning"),
+        pytest.param(
+            '<script type="application/ld+json">{"sameAs": ["https://www.facebook.com/x"],'
+            '"@context": "https://schema.org"}</script>',
+            id="data",
+        ),
+        pytest.param('<a href="http://x.example/" class="b">go</a>', id="link"),
+        pytest.param('<svg xmlns="http://www.w3.org/2000/svg"></svg>', id="language"),
+        pytest.param(
+            "<script>d.createElementNS('http://www.w3.org/2000/svg', 'g')</script>", id="element"
+        ),
+    ],
+)
+def test_what_code_only_says_is_not_loaded(code: str) -> None:
+    assert rules(html("1", code, needs="NOT_NEEDED")) == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param("<script>go('//x.example/a.js')</script>", id="no scheme"),
+        pytest.param("<script>go(/^https?:\\/\\//.test(u),'https://x.example/')</script>", id="re"),
+        pytest.param("<script>for(i=0;i<a;i++)go('https://x.example/')</script>", id="less than"),
+        pytest.param("<script>go('a // b', 'https://x.example/')</script>", id="slashes in a text"),
+        pytest.param("<script type=module src=//x.example/a.js></script>", id="module"),
+        pytest.param("<script>go('https://x.example/')", id="never closed"),
+    ],
+)
+def test_what_code_loads_is_found(code: str) -> None:
+    assert rules(html("1", code)) == {("unknown_domain", "tag 1", "x.example")}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        pytest.param(
+            html("1", "<script>gtag('consent', 'default', {})</script>", needs="NOT_SET"), id="code"
+        ),
+        pytest.param(tag("1", "cvt_2_12", needs="NOT_SET"), id="template"),
+    ],
+)
+def test_who_tells_what_was_chosen_need_not_ask(tags: Fields) -> None:
+    early = tags | {"firingTriggerId": [CONSENT_INIT]}
+    banner = custom_template("12", permission("access_consent", write=True))
+    used = tag("2", "cvt_2_12")
+    assert rules(early, used, customTemplate=[banner]) == set()
+
+
+def test_template_that_only_reads_consent_must_ask() -> None:
+    reader = custom_template("12", permission("access_consent"))
+    assert rules(tag("1", "cvt_2_12", needs="NOT_SET"), customTemplate=[reader]) == {
+        ("consent_missing", "tag 1", "")
+    }
+
+
+def test_google_tag_in_code_asks_consent_mode_as_its_tag_does() -> None:
+    snippet = (
+        "<script src='https://www.googletagmanager.com/gtag/js?id=%s'></script>"
+        "<script>gtag('config', '%s')</script>"
+    )
+    for account in ("G-ABC", "AW-123"):
+        code = snippet.replace("%s", account)
+        (found,) = findings(html("1", code, needs="NOT_SET"))
+        assert found.rule == "consent_by_mode_alone"
+        both = code + FBQ % 1
+        assert rules(html("1", both, needs="NOT_SET")) == {("consent_missing", "tag 1", "")}
+
+
+def test_hosts_of_many_products_tell_nothing_of_a_tag() -> None:
+    captcha = "<script src='https://www.google.com/recaptcha/api.js'></script>"
+    assert rules(html("1", captcha, needs="NOT_NEEDED")) == set()
+
+
+def test_tags_of_amp_containers_are_of_the_vendors_of_their_twins() -> None:
+    linker = tag("1", "gclidw_amp", needs="NOT_SET")
+    assert [it.rule for it in findings(linker, usage="AMP")] == ["consent_by_mode_alone"]
+
+
+def test_notes_and_names_read_no_variable() -> None:
+    order = variable("8", "v", "order", name="order")
+    assert rules(ga4("1", notes="once {{banner}}, {{order}}"), variable=[order]) == {
+        ("unused", "order", "")
+    }
+
+
+def test_triggers_of_zones_are_used() -> None:
+    zone = {"zoneId": "40", "name": "Partner", "boundary": {"customEvaluationTriggerId": ["6"]}}
+    assert rules(ga4("1"), trigger=[trigger("5"), trigger("6")], zone=[zone]) == set()
+    assert rules(ga4("1"), zone=[zone]) == {("trigger_unknown", "Partner", "trigger 6")}
+
+
+def test_switches_hold_nothing() -> None:
+    switches: list[Fields] = [
+        {"type": "BOOLEAN", "key": key, "value": "false"} for key in ("sendEmail", "useAppSecret")
+    ]
+    assert rules(tag("1", "gaawe", *switches)) == set()
+
+
+def test_constants_hold_accounts_and_secrets() -> None:
+    account = variable("8", "c", "pixel", value="4111111111111111")
+    secret = variable("9", "c", "Meta access token", value="EAAB")
+    reads = tag("1", "gaawe", *template(a="{{pixel}}", b="{{Meta access token}}"))
+    assert rules(reads, variable=[account, secret]) == {
+        ("secret_exposed", "Meta access token", "value")
+    }
+
+
+def test_file_may_begin_with_a_byte_order_mark() -> None:
+    assert found_in("\ufeff" + export(ga4("1"))) == findings(ga4("1"))
 
 
 def test_server_containers_are_not_asked_for_consent_in_browsers() -> None:
@@ -248,4 +372,7 @@ def test_own_vendors_replace_the_shipped_ones(tmp_path: Path) -> None:
     assert [*load_vendors(tmp_path)] == ["us"]
     own.write_text('[us]\npurpose = "fun"\ntypes = []\ncsp = {}\n')
     with pytest.raises(DefinitionError, match=r"tag_vendors\.toml: us\.purpose: "):
+        load_vendors(tmp_path)
+    own.write_text('[us]\npurpose = "function"\ntypes = []\naccounts = "("\ncsp = {}\n')
+    with pytest.raises(DefinitionError, match=r"tag_vendors\.toml: us\.accounts: "):
         load_vendors(tmp_path)
