@@ -185,6 +185,26 @@ def test_segment_messages(settings: Settings, tmp_path: Path) -> None:
     assert rows["user_id"].is_null().to_list() == [True, True, False, False]
 
 
+def test_segment_says_who_it_is_about(settings: Settings, tmp_path: Path) -> None:
+    shared: dict[str, object] = {"userId": "u1", "receivedAt": "2026-11-20T09:00:02Z"}
+    sure = {"timestamp": "2026-11-20T09:00:00+01:00"}
+    messages: list[dict[str, object]] = [
+        {"messageId": "m1", "type": "alias", "previousId": "visitor-ann", **sure},
+        {"messageId": "m2", "type": "group", "groupId": 7, "traits": {"size": 2}, **sure},
+        {"messageId": "m3", "type": "screen", "name": "Cart", "sentAt": "2026-11-20T09:00:01Z"},
+        {"messageId": "m4", "type": "track", "event": "addToCart", "anonymousId": "visitor-ann"},
+    ]
+    lines = "".join(json.dumps(shared | message) + "\n" for message in messages)
+    rows = load_file(settings, write(tmp_path, "a.ndjson", lines.encode()), "segment")
+    assert rows["event_name"].to_list() == ["alias", "group", "screen_view", "add_to_cart"]
+    alias, group, screen, track = rows.to_dicts()
+    assert alias["visitor_id"] == track["visitor_id"]
+    assert json.loads(group["properties"]) == {"size": 2, "group_id": "7"}
+    assert screen["page_title"] == "Cart"
+    # Without a time of sending, a message happened when it says.
+    assert [str(row["occurred_at"])[11:19] for row in (alias, screen)] == ["08:00:00", "09:00:02"]
+
+
 def ga4(table: str) -> dict[str, object]:
     """One purchase as the export writes it; ``table`` makes daily and intraday differ."""
     return {
