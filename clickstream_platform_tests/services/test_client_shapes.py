@@ -126,3 +126,129 @@ def test_segment_page_does_not_say_its_own_address(door: Door) -> None:
     call = {"type": "page", "anonymousId": "v1", "context": {"ip": "198.51.100.7"}}
     (record,) = segment(door, call, kind="browser")
     assert record["ip_address"] == "203.0.113.0"
+
+
+# -- PostHog -------------------------------------------------------------------------------------
+
+PYTHON = {"$lib": "posthog-python"}
+DEVICE = {"$lib": "posthog-ios", "$device_id": "d1"}
+
+
+def posthog(door: Door, *events: dict[str, Any], **body: object) -> list[dict[str, Any]]:
+    """Records of a batch that a library sends with a page's key."""
+    whole = {"api_key": door.key().key, "batch": list(events), **body}
+    (response,) = door.send(post("/batch/", whole, user_agent="library/1", accept_language="en"))
+    assert response.json() == {"status": 1}
+    return door.taken
+
+
+@pytest.mark.parametrize(
+    ("body", "properties", "at"),
+    [
+        pytest.param({}, {}, "11:00:00", id="no time of sending"),
+        pytest.param({"historical_migration": True}, {}, "11:00:00", id="history"),
+        pytest.param({"sent_at": SECOND_AGO}, {}, "11:00:01", id="skew is corrected"),
+        pytest.param({"sentAt": SECOND_AGO}, {}, "11:00:01", id="as python spells it"),
+        pytest.param(
+            {"sent_at": SECOND_AGO}, {"$ignore_sent_at": True}, "11:00:00", id="sure of its clock"
+        ),
+    ],
+)
+def test_posthog_time(
+    door: Door, body: dict[str, Any], properties: dict[str, Any], at: str
+) -> None:
+    sent = {"event": "a", "distinct_id": "u1", "timestamp": HOUR_AGO, "properties": properties}
+    posthog(door, sent, **body)
+    assert occurred(loaded(door)) == [at]
+
+
+def test_posthog_server_with_a_pages_key_is_a_server(door: Door) -> None:
+    bought = {"event": "Bought", "distinct_id": "u1", "properties": PYTHON | {"$ip": "192.0.2.9"}}
+    (record,) = posthog(door, bought)
+    assert record["collection_source"] == record["platform"] == "server"
+    assert record["user_id"] == "u1"
+    assert record["ip_address"] == "192.0.2.0"
+    # Its own agent and language say nothing about the person.
+    assert not {"visitor_id", "user_agent", "language"} & set(record)
+
+
+def test_posthog_library_may_say_that_it_runs_at_the_visitors(door: Door) -> None:
+    sent = {"event": "a", "distinct_id": "d1", "properties": PYTHON | {"$is_server": False}}
+    (record,) = posthog(door, sent)
+    assert (record["visitor_id"], record["collection_source"]) == ("d1", "client")
+
+
+@pytest.mark.parametrize(
+    ("distinct", "properties", "expected"),
+    [
+        pytest.param("u1", {"alias": "d1"} | PYTHON, ("d1", "u1"), id="a server's"),
+        pytest.param("d1", {"alias": "u1"} | DEVICE, ("d1", "u1"), id="a device's"),
+        pytest.param(
+            "u1",
+            {"alias": "d0", "$is_identified": True} | DEVICE,
+            ("d0", "u1"),
+            id="a device's that is signed in",
+        ),
+        pytest.param("d1", {"alias": "d1"} | DEVICE, ("d1", None), id="of oneself"),
+    ],
+)
+def test_posthog_alias_joins_two_ids(
+    door: Door, distinct: str, properties: dict[str, Any], expected: tuple[str, str | None]
+) -> None:
+    alias = {"event": "$create_alias", "distinct_id": distinct, "properties": properties}
+    (record,) = posthog(door, alias)
+    assert (record.get("visitor_id"), record.get("user_id")) == expected
+    assert "properties" not in record, "an id is kept in its own field alone"
+
+
+def test_posthog_keeps_what_is_said_of_people_and_groups(door: Door) -> None:
+    group = {"$group_type": "company", "$group_key": "c1", "$group_set": {"size": 2}}
+    records = posthog(
+        door,
+        {"event": "$set", "distinct_id": "u1", "$set": {"plan": "pro"}, "properties": PYTHON},
+        {"event": "$groupidentify", "distinct_id": "u1", "properties": group | PYTHON},
+        {"event": "a", "distinct_id": "u1", "properties": {"$groups": {"company": "c1"}} | PYTHON},
+    )
+    found = [record["properties"] for record in records]
+    assert found == [{"$set": {"plan": "pro"}}, group, {"$groups": {"company": "c1"}}]
+
+
+def test_posthog_screen_of_an_app(door: Door) -> None:
+    flutter = {"$lib": "posthog-flutter", "$screen_name": "Cart", "$locale": "de-DE"}
+    (record,) = posthog(door, {"event": "$screen", "distinct_id": "d1", "properties": flutter})
+    expected = {"page_title": "Cart", "platform": "app", "event_name": "screen_view"}
+    assert {name: record.get(name) for name in expected} == expected
+
+
+def analytics(key: str, *events: dict[str, Any]) -> httpx.Request:
+    """A request of the newer API."""
+    content = gzip.compress(json.dumps({"created_at": HOUR_AGO, "batch": events}).encode())
+    return post(
+        "/i/v1/analytics/events",
+        content,
+        authorization=f"Bearer {key}",
+        content_encoding="gzip",
+        posthog_request_timestamp=SECOND_AGO,
+    )
+
+
+def test_posthog_tells_the_fate_of_each_event(door: Door) -> None:
+    shared = {"distinct_id": "u1", "timestamp": HOUR_AGO, "properties": {"$is_server": True}}
+    sound = shared | {"uuid": "0f8fad5b-d9cb-469f-a165-70867728950e", "event": "a"}
+    nameless = shared | {"uuid": "0f8fad5b-d9cb-469f-a165-70867728950f"}
+    sure = sound | {
+        "uuid": "1f8fad5b-d9cb-469f-a165-70867728950e",
+        "session_id": "s1",
+        "options": {"disable_skew_correction": True},
+    }
+    key = door.key().key
+    some, none = door.send(analytics(key, sound, nameless, sure), analytics(key, nameless))
+    assert some.json()["results"] == {
+        sound["uuid"]: {"result": "ok"},
+        nameless["uuid"]: {"result": "drop", "details": "event_name_missing"},
+        sure["uuid"]: {"result": "ok"},
+    }
+    assert (none.status_code, none.json()) == (400, {"error": "event_name_missing"})
+    events = loaded(door)
+    assert occurred(events) == ["11:00:01", "11:00:00"]
+    assert events.sort("ordinal")["tracker_session_id"].to_list() == [None, "s1"]
