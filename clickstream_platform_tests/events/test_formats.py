@@ -12,6 +12,7 @@ import pytest
 from clickstream_platform.events import load_adapters, read_records
 from clickstream_platform.events.adapters import Adapter
 from clickstream_platform.events.formats import FileRefusedError, snowplow_fields
+from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.events.door import fates, load_file, quarantined
 
@@ -155,6 +156,112 @@ def test_snowplow_event_of_131_fields(settings: Settings, tmp_path: Path) -> Non
     assert json.loads(row["properties"]) == {"sku": "p1"}
     assert json.loads(row["entities"]) == [{"schema": "c", "data": {"id": 1}}]
     assert quarantined(settings) == {1: ["record_unreadable"]}
+
+
+def snowplow(number: int, **fields: object) -> str:
+    """A line of an enriched event."""
+    shared = {
+        "app_id": "shop",
+        "platform": "web",
+        "event_id": f"f{number}",
+        "collector_tstamp": "2026-11-20 10:00:05.000",
+        "domain_userid": "visitor-ann",
+    }
+    given = shared | fields
+    texts = [given.get(name, "") for name in snowplow_fields()]
+    return "\t".join(t if isinstance(t, str) else json.dumps(t) for t in texts) + "\n"
+
+
+def described(schema: str, data: object) -> dict[str, object]:
+    """JSON that brings its own schema."""
+    return {"schema": f"iglu:com.snowplowanalytics.{schema}/jsonschema/1-0-0", "data": data}
+
+
+def test_snowplow_app_is_known_by_its_session_not_by_the_network(
+    settings: Settings, tmp_path: Path
+) -> None:
+    session = described("snowplow/client_session", {"userId": "device-7", "sessionId": "s1"})
+    screen = described("mobile/screen_view", {"name": "Cart"})
+    phone = described("snowplow/mobile_context", {"osType": "ios"})
+    shared: dict[str, object] = {
+        "platform": "mob",
+        "domain_userid": "",
+        "event": "unstruct",
+        "event_name": "screen_view",
+        "unstruct_event": described("snowplow/unstruct_event", screen),
+        "contexts": described("snowplow/contexts", [session, phone]),
+    }
+    lines = [snowplow(n, **shared, network_userid=f"random-{n}") for n in range(2)]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    assert rows["visitor_id"].n_unique() == 1
+    assert rows["tracker_session_id"].unique().to_list() == ["s1"]
+    assert rows["page_title"].unique().to_list() == ["Cart"]
+    assert json.loads(rows["entities"][0]) == [phone]
+    raw = Lake(settings.lake_folder).scan("raw_events").collect()
+    assert "device-7" not in "".join(raw["payload"]), "an identifier is stored as a pseudonym"
+
+
+def test_snowplow_json_that_is_none_spoils_its_own_record_alone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    action = {"event": "unstruct", "event_name": "snowplow_ecommerce_action"}
+    odd: list[dict[str, object]] = [
+        {"contexts": '{"data": "/client_session/"}'},
+        {"contexts": {"data": [1, "/client_session/"]}},
+        {"contexts": "/client_session/"},
+        {"contexts": '{"data": [', **action},
+        {"unstruct_event": '{"data": {', **action},
+        {"unstruct_event": "?", "event": "unstruct", "event_name": "screen_view"},
+        {},
+    ]
+    lines = [snowplow(n, **({"event": "page_view"} | fields)) for n, fields in enumerate(odd)]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    assert rows["event_id"].to_list() == ["f1", "f6"]
+    assert rows["visitor_id"].null_count() == 0
+    assert quarantined(settings) == {
+        0: ["entities_malformed"],
+        2: ["entities_malformed"],
+        3: ["entities_malformed"],
+        4: ["properties_malformed"],
+        5: ["properties_malformed"],
+    }
+
+
+def test_snowplow_commerce(settings: Settings, tmp_path: Path) -> None:
+    def action(kind: str, *entities: object) -> dict[str, object]:
+        event = described("snowplow.ecommerce/snowplow_ecommerce_action", {"type": kind})
+        return {
+            "event": "unstruct",
+            "event_name": "snowplow_ecommerce_action",
+            "unstruct_event": described("snowplow/unstruct_event", event),
+            "contexts": described("snowplow/contexts", list(entities)),
+        }
+
+    order = {"transaction_id": "o1", "revenue": 5.5, "currency": "EUR"}
+    socks, shoes = (described("snowplow.ecommerce/product", {"id": p}) for p in ("p1", "p2"))
+    item = {"ti_orderid": "o2", "ti_sku": "p3", "ti_price": "2"}
+    lines = [
+        snowplow(0, **action("product_view", socks)),
+        snowplow(1, **action("transaction", described("snowplow.ecommerce/transaction", order))),
+        snowplow(2, **action("list_view", socks, shoes)),
+        snowplow(3, event="transaction_item", **item),
+        snowplow(4, event="transaction", tr_orderid="o3", tr_total="3", tr_currency="EUR"),
+        snowplow(5, event="unstruct", event_name="AddToCart"),
+        snowplow(6, **action("refund", described("snowplow.ecommerce/refund", order))),
+    ]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    found = rows.select("event_name", "product_id", "order_id", pl.col("revenue").cast(pl.Float64))
+    assert found.rows() == [
+        ("view_item", "p1", None, None),
+        ("purchase", None, "o1", 5.5),
+        ("list_view", None, None, None),
+        ("transaction_item", "p3", "o2", None),
+        ("purchase", None, "o3", 3.0),
+        ("add_to_cart", None, None, None),
+        ("refund", None, "o1", None),
+    ]
+    assert rows["currency_original"].to_list() == [None, "EUR", None, None, "EUR", None, None]
+    assert json.loads(rows["properties"][3])["sku"] == "p3"
 
 
 def test_segment_messages(settings: Settings, tmp_path: Path) -> None:

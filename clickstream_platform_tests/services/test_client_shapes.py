@@ -252,3 +252,87 @@ def test_posthog_tells_the_fate_of_each_event(door: Door) -> None:
     events = loaded(door)
     assert occurred(events) == ["11:00:01", "11:00:00"]
     assert events.sort("ordinal")["tracker_session_id"].to_list() == [None, "s1"]
+
+
+# -- the others ----------------------------------------------------------------------------------
+
+
+def test_measurement_protocol_says_where_and_on_what(door: Door) -> None:
+    key = door.key(kind="server").key
+    body = {
+        "client_id": "c1",
+        "user_location": {"city": "Berlin", "country_id": "DE"},
+        "device": {"category": "mobile", "language": "de"},
+        "ip_override": "198.51.100.7",
+        "user_agent": CHROME,
+        "events": [
+            {"name": "screen_view", "params": {"screen_name": "Cart"}},
+            {"name": "view_item", "params": {"items": [{"item_id": "p1"}]}},
+            {"name": "add_to_cart", "params": {"items": [{"item_id": "p1"}, {"item_id": "p2"}]}},
+        ],
+    }
+    odd = body | {"user_location": {"country_id": "Germany"}, "ip_override": "here"}
+    path = f"/mp/collect?measurement_id=G-1&api_secret={key}"
+    door.send(post(path, body), post(path, odd))
+    shared = {(r["language"], r["country"], r["ip_address"]) for r in door.taken[:3]}
+    assert shared == {("de", "DE", "198.51.100.0")}
+    assert [record.get("page_title") for record in door.taken[:3]] == ["Cart", None, None]
+    assert [record.get("product_id") for record in door.taken[:3]] == [None, "p1", None]
+    assert not any({"country", "ip_address"} & set(record) for record in door.taken[3:])
+
+
+def pairs(**values: str) -> list[dict[str, object]]:
+    """Attributes of OTLP; two underscores stand for a dot."""
+    return [
+        {"key": name.replace("__", "."), "value": {"stringValue": value}}
+        for name, value in values.items()
+    ]
+
+
+def logs(key: str, resource: list[dict[str, object]], log: dict[str, object]) -> httpx.Request:
+    """A request with one log record."""
+    scope = {"logRecords": [log]}
+    body = {"resourceLogs": [{"resource": {"attributes": resource}, "scopeLogs": [scope]}]}
+    return post("/v1/logs", body, authorization=f"Bearer {key}")
+
+
+def test_otlp_page_view_says_its_page_in_the_body(door: Door) -> None:
+    page = pairs(url="https://shop.example/a", title="A", referrer="https://search.example/")
+    view: dict[str, object] = {
+        "eventName": "browser.page_view",
+        "attributes": pairs(enduser__pseudo__id="v1"),
+        "body": {"kvlistValue": {"values": [*page, *pairs(changeState="pushState")]}},
+    }
+    attributed = view | {"attributes": pairs(url__full="https://shop.example/b")}
+    key = door.key().key
+    door.send(logs(key, [], view), logs(key, [], attributed))
+    first, second = door.taken
+    expected = {
+        "event_name": "page_view",
+        "platform": "web",
+        "page_url": "https://shop.example/a",
+        "page_title": "A",
+        "referrer_url": "https://search.example/",
+        "properties": {"changeState": "pushState"},
+    }
+    assert {name: first.get(name) for name in expected} == expected
+    assert second["page_url"] == "https://shop.example/b"
+
+
+@pytest.mark.parametrize(("kind", "platform"), [("browser", "app"), ("server", "server")])
+def test_otlp_resource_tells_an_app(door: Door, kind: str, platform: str) -> None:
+    click: dict[str, object] = {
+        "eventName": "app.screen.click",
+        "attributes": pairs(app__screen__name="Cart"),
+    }
+    key = door.key(kind=kind).key  # type: ignore[arg-type]  # one of two
+    door.send(logs(key, pairs(app__installation__id="i1"), click))
+    (record,) = door.taken
+    assert (record["platform"], record["page_title"]) == (platform, "Cart")
+
+
+def test_snowplow_network_id_may_be_said_by_the_client(door: Door) -> None:
+    door.key(app_ids=("shop",))
+    query = {"e": "pv", "aid": "shop", "tnuid": "n1"}
+    door.send(get("/i", query), get("/i", query | {"duid": "v1"}))
+    assert [record["visitor_id"] for record in door.taken] == ["n1", "v1"]
