@@ -336,3 +336,11 @@ def test_snowplow_network_id_may_be_said_by_the_client(door: Door) -> None:
     query = {"e": "pv", "aid": "shop", "tnuid": "n1"}
     door.send(get("/i", query), get("/i", query | {"duid": "v1"}))
     assert [record["visitor_id"] for record in door.taken] == ["n1", "v1"]
+
+
+def test_refusal_names_the_place_in_the_request(door: Door) -> None:
+    door.options = {"server_only_events": ["purchase"]}
+    sent = [event(0, name=None), event(1), event(2, name="purchase")]
+    (response,) = door.send(post("/v1/events", batch(door.key().key, *sent)))
+    found = [(item["index"], item["reason"]) for item in response.json()["rejected"]]
+    assert found == [(0, "event_name_missing"), (2, "event_is_server_only")]
