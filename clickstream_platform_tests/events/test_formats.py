@@ -358,3 +358,18 @@ def test_ga4_parquet_reads_like_ndjson(settings: Settings, tmp_path: Path) -> No
     frame.write_parquet(tmp_path / "events.parquet")
     row = load_file(settings, tmp_path / "events.parquet", "ga4").row(0, named=True)
     assert (row["page_path"], str(row["revenue"])) == ("/ok", "30.0000")
+
+
+def test_ga4_placeholders_are_no_values(settings: Settings, tmp_path: Path) -> None:
+    unset = {"analytics_storage": "Unset", "ads_storage": "Unset"}
+    nothing = {"transaction_id": "(not set)", "purchase_revenue": 30.0}
+    records = [
+        ga4("daily") | {"privacy_info": unset, "ecommerce": nothing, "items": [{"item_id": "p1"}]},
+        ga4("daily") | {"event_bundle_sequence_id": "8", "items": [{"item_id": "(not set)"}]},
+        ga4("daily")
+        | {"event_bundle_sequence_id": "9", "items": [{"item_id": "p1"}, {"item_id": "p2"}]},
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    rows = load_file(settings, write(tmp_path, "events.ndjson", lines.encode()), "ga4")
+    found = rows.sort("ordinal").select("order_id", "product_id", "consent_analytics")
+    assert found.rows() == [(None, "p1", None), ("t1", None, True), ("t1", None, True)]
