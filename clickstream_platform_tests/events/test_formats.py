@@ -123,6 +123,73 @@ def test_log_line_becomes_an_event_of_a_visitor(settings: Settings, tmp_path: Pa
     assert row["occurred_at"].hour == 8
 
 
+def log_line(
+    request: str = "GET / HTTP/1.1", *, user: str = "-", agent: str = "-", behind: str = ""
+) -> str:
+    """A line of the combined format."""
+    return (
+        f'203.0.113.9 - {user} [20/Nov/2026:10:00:00 +0000] "{request}" 200 1 "-" "{agent}"{behind}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param(log_line(behind=' "198.51.100.4"'), {"path": "/"}, id="a field behind it"),
+        pytest.param(log_line(behind=" 0.12 rt=0.1"), {"path": "/"}, id="several fields behind it"),
+        pytest.param(log_line("GET / HTTP/2.0"), {"protocol": "HTTP/2.0"}, id="HTTP/2"),
+        pytest.param(log_line("GET /a b HTTP/1.1"), {"path": "/a b"}, id="blank in a path"),
+        pytest.param(log_line('GET /?q="a" HTTP/1.1'), {"path": '/?q="a"'}, id="bare quotes"),
+        pytest.param(log_line("GET /a"), {"path": "/a", "protocol": None}, id="no version"),
+        pytest.param(log_line(user="Ann A"), {"remote_user": "Ann A"}, id="blank in a user"),
+        pytest.param(
+            log_line(r"GET /?q=\"a\" HTTP/1.1"), {"path": "/?q=%22a%22"}, id="quotes by backslash"
+        ),
+        pytest.param(
+            log_line(r"GET /caf\xC3\xA9/\xE9 HTTP/1.1"),
+            {"path": "/caf%C3%A9/%E9"},
+            id="bytes of an address",
+        ),
+        pytest.param(
+            log_line(agent=r"\x22Caf\xC3\xA9\x22 \\ \"b\""),
+            {"user_agent": '"Café" \\ "b"'},
+            id="bytes of a text",
+        ),
+        pytest.param(log_line(agent=r"a\x00b"), {"user_agent": r"a\x00b"}, id="byte of no text"),
+        pytest.param(log_line(r"\x16\x03\x01"), {"method": None, "path": None}, id="no HTTP"),
+        pytest.param(log_line(r"\x03 a\"b c"), {"method": None}, id="no HTTP, with a quote"),
+    ],
+)
+def test_odd_log_line_is_read(tmp_path: Path, line: str, expected: dict[str, object]) -> None:
+    ((payload, error),) = read(write(tmp_path, "access.log", f"{line}\n".encode()), "nginx")
+    assert error is None
+    record = json.loads(payload)
+    assert {name: record[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("shop.example:443 " + log_line(), id="another host before it"),
+        pytest.param(log_line().removesuffix('"'), id="torn"),
+    ],
+)
+def test_line_of_another_format_is_refused(tmp_path: Path, line: str) -> None:
+    ((_, error),) = read(write(tmp_path, "access.log", f"{line}\n".encode()), "nginx")
+    assert error == "is no line of the combined log format"
+
+
+@pytest.mark.parametrize("source", ["apache", "nginx"])
+def test_request_for_no_address_is_no_page(settings: Settings, tmp_path: Path, source: str) -> None:
+    requests = ["OPTIONS * HTTP/1.0", "CONNECT shop.example:443 HTTP/1.1", r"\x16\x03"]
+    lines = "".join(log_line(request, user='""') + "\n" for request in requests)
+    rows = load_file(settings, write(tmp_path, "access.log", lines.encode()), source)
+    assert rows["event_name"].to_list() == ["http_request"] * 3
+    assert rows["page_url"].null_count() == rows["user_id"].null_count() == 3
+    targets = {json.loads(text).get("target") for text in rows["properties"]}
+    assert targets == {"*", "shop.example:443", None}
+
+
 def test_snowplow_event_of_131_fields(settings: Settings, tmp_path: Path) -> None:
     fields = dict.fromkeys(snowplow_fields(), "")
     fields |= {
