@@ -220,7 +220,7 @@ def test_posthog_screen_of_an_app(door: Door) -> None:
     assert {name: record.get(name) for name in expected} == expected
 
 
-def analytics(key: str, *events: dict[str, Any]) -> httpx.Request:
+def analytics(key: str, *events: dict[str, Any], library: str = "") -> httpx.Request:
     """A request of the newer API."""
     content = gzip.compress(json.dumps({"created_at": HOUR_AGO, "batch": events}).encode())
     return post(
@@ -229,6 +229,7 @@ def analytics(key: str, *events: dict[str, Any]) -> httpx.Request:
         authorization=f"Bearer {key}",
         content_encoding="gzip",
         posthog_request_timestamp=SECOND_AGO,
+        posthog_sdk_info=library,
     )
 
 
@@ -252,6 +253,29 @@ def test_posthog_tells_the_fate_of_each_event(door: Door) -> None:
     events = loaded(door)
     assert occurred(events) == ["11:00:01", "11:00:00"]
     assert events.sort("ordinal")["tracker_session_id"].to_list() == [None, "s1"]
+
+
+@pytest.mark.parametrize(
+    ("library", "platform"),
+    [("posthog-js/1.9", "web"), ("posthog-ios/3.1", "app"), ("posthog-go/1.9", "server")],
+)
+def test_posthog_library_is_named_by_the_request(door: Door, library: str, platform: str) -> None:
+    sent = {"uuid": "0f8fad5b-d9cb-469f-a165-70867728950e", "event": "a", "distinct_id": "x"}
+    door.send(analytics(door.key().key, sent, library=library))
+    (record,) = door.taken
+    assert record["platform"] == platform
+    assert ("user_id" in record) is (platform == "server")
+
+
+def test_posthog_page_may_send_what_the_newer_api_wants(door: Door) -> None:
+    page = "https://shop.example"
+    door.options = {"origins": [page]}
+    asked = {"origin": page, "access-control-request-method": "POST"}
+    url = "http://collect.example/i/v1/analytics/events"
+    (response,) = door.send(httpx.Request("OPTIONS", url, headers=asked))
+    allowed = {name.strip() for name in response.headers["access-control-allow-headers"].split(",")}
+    names = "attempt", "request-id", "request-timestamp", "sdk-info"
+    assert allowed >= {"authorization", "content-type", *(f"posthog-{name}" for name in names)}
 
 
 # -- the others ----------------------------------------------------------------------------------

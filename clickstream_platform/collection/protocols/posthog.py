@@ -39,6 +39,8 @@ from clickstream_platform.privacy import truncated_ip
 PATHS = ("/batch", "/e", "/capture", "/i/v0/e", "/track", "/engage")
 ANALYTICS_PATHS = ("/i/v1/analytics/events",)
 SENT_AT_HEADER = "posthog-request-timestamp"
+LIBRARY_HEADER = "posthog-sdk-info"
+"""Name and version of a library that does not say them with each event."""
 
 ALIAS = "$create_alias"
 
@@ -173,7 +175,7 @@ def decode(arrival: Arrival, payload: object) -> Batch:
         if not isinstance(event, dict):
             batch.reject(index, "event_invalid")
             continue
-        is_server = arrival.is_server or _is_of_a_server(_properties(event))
+        is_server = arrival.is_server or _is_of_a_server(_properties(event), arrival)
         record = shared[is_server] | _record(event, arrival, is_server=is_server)
         put(record, sent_at=sent_at)
         if sent_at is None or _is_sure_of_its_time(event):
@@ -196,7 +198,7 @@ def _record(event: Mapping[str, object], arrival: Arrival, *, is_server: bool) -
         created_at=_created_at(event, properties, arrival),
         session_id=text(properties.get("$session_id")) or text(event.get("session_id")),
         app_id=text(properties.get("$app_name")),
-        platform=_platform(properties, is_server=is_server),
+        platform="server" if is_server else _platform(_library(properties, arrival)),
         ip_address=truncated_ip(text(properties.get("$ip")) or "") if is_server else None,
         user_agent=text(properties.get("$raw_user_agent"), 1024),
         language=(
@@ -238,9 +240,15 @@ def _properties(event: Mapping[str, object]) -> dict[str, object]:
     return beside | given if isinstance(given, dict) else beside
 
 
-def _is_of_a_server(properties: Mapping[str, object]) -> bool:
+def _library(properties: Mapping[str, object], arrival: Arrival) -> str:
+    """Name of the library that sends an event; empty where nobody says it."""
+    named = arrival.headers.get(LIBRARY_HEADER, "").partition("/")[0]
+    return text(properties.get("$lib")) or named
+
+
+def _is_of_a_server(properties: Mapping[str, object], arrival: Arrival) -> bool:
     said = properties.get("$is_server")
-    return said if isinstance(said, bool) else str(properties.get("$lib")) in SERVER_LIBRARIES
+    return said if isinstance(said, bool) else _library(properties, arrival) in SERVER_LIBRARIES
 
 
 def _is_sure_of_its_time(event: Mapping[str, object]) -> bool:
@@ -296,10 +304,7 @@ def _created_at(
     return None if seconds is None else whole(seconds * 1000)
 
 
-def _platform(properties: Mapping[str, object], *, is_server: bool) -> str:
-    library = str(properties.get("$lib", ""))
-    if is_server:
-        return "server"
+def _platform(library: str) -> str:
     return "app" if library.startswith(APP_LIBRARIES) else "web"
 
 
