@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import count
 
 import msgspec
 
@@ -50,9 +51,12 @@ def admitted(
     kept: list[Record] = []
     forbidden = server_only if key.kind == "browser" else _NONE
     controls_privacy = arrival.headers.get(GLOBAL_PRIVACY_CONTROL) == "1"
-    for index, record in enumerate(batch.records):
+    # Where in the request a record stood: those that the decoder refused are no longer among them.
+    gone = {rejection.index for rejection in batch.rejected}
+    places = (place for place in count() if place not in gone)
+    for index, (place, record) in enumerate(zip(places, batch.records, strict=False)):
         if forbidden and record.get("event_name") in forbidden:
-            batch.reject(index, "event_is_server_only", record)
+            batch.reject(place, "event_is_server_only", record)
             continue
         try:
             _stamp(record, key.source, index, controls_privacy=controls_privacy)
@@ -60,13 +64,13 @@ def admitted(
                 enrich(record, arrival)
             line = prepared(record)
         except RecursionError:
-            batch.reject(index, "event_too_deep", record)
+            batch.reject(place, "event_too_deep", record)
             continue
         if (reason := _fault(line, record)) is None:
             taken.append(line)
             kept.append(record)
         else:
-            batch.reject(index, reason, record | line.identities)
+            batch.reject(place, reason, record | line.identities)
     batch.records = kept
     return taken
 

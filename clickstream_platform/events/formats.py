@@ -5,10 +5,12 @@ file only where nothing in it can be read.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote
 
 import duckdb
 import polars as pl
@@ -37,12 +39,22 @@ SEPARATOR = b"\x1f"
 """A byte that lines of text hardly ever hold."""
 
 COMBINED_LOG = (
-    r"^(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+) \[(?P<time>[^\]]+)\] "
-    r'"(?:(?P<method>[A-Z]+) (?P<path>\S+)(?: (?P<protocol>[^"]*))?|[^"]*)" '
+    r"^(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+|[^\s-].*?) \[(?P<time>[^\]]+)\] "
+    r'"(?:(?P<method>[A-Z]+) (?P<path>\S.*?)(?: (?P<protocol>HTTP/[0-9.]+))?|.*?)" '
     r'(?P<status>\d{3}) (?P<bytes>\d+|-)(?: "(?P<referrer>(?:[^"\\]|\\.)*)" '
-    r'"(?P<user_agent>(?:[^"\\]|\\.)*)")?\s*$'
+    r'"(?P<user_agent>(?:[^"\\]|\\.)*)"(?: .*)?)?\s*$'
 )
-"""Apache's `combined` (and `common`) log format."""
+"""Apache's `combined` (and `common`) log format; servers often write further fields behind it.
+
+A request holds whatever came over the wire, blanks and quotes too: it ends before the status.
+"""
+
+_ESCAPE = re.compile(r"(?:\\(?:x[0-9A-Fa-f]{2}|.))+")
+_ESCAPED = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)")
+_LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+SESSION_ENTITY = "/client_session/"
+"""Schema of Snowplow's entity that holds the visitor and the session of an app."""
 
 Reader = Callable[[Path, Adapter], Iterator[pl.DataFrame]]
 
@@ -213,7 +225,7 @@ def _read_combined_log(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]: 
             record=pl.col("payload").str.extract_groups(COMBINED_LOG),
         )
         is_log = pl.col("record").struct.field("client").is_not_null()
-        yield parsed.select(
+        records = parsed.select(
             payload=pl.when(is_log)
             .then(pl.col("record").struct.json_encode())
             .otherwise("payload"),
@@ -221,6 +233,45 @@ def _read_combined_log(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]: 
                 "read_error", pl.when(~is_log).then(pl.lit("is no line of the combined log format"))
             ),
         )
+        yield _rewritten(records, "\\\\", _unescaped)
+
+
+def _rewritten(frame: pl.DataFrame, mark: str, rewrite: Callable[[str], str]) -> pl.DataFrame:
+    """The frame with those of its sound records rewritten that hold a mark."""
+    is_meant = frame["payload"].str.contains(mark, literal=True) & frame["read_error"].is_null()
+    if not is_meant.any():
+        return frame
+    texts = [rewrite(text) for text in frame["payload"].filter(is_meant)]
+    return frame.with_columns(frame["payload"].scatter(is_meant.arg_true(), texts))
+
+
+def _unescaped(text: str) -> str:
+    """A record of a log with the bytes that its server escaped.
+
+    In addresses they are percent-encoded, as other clients send them: it is the same page.
+    """
+    record = json.loads(text)
+    for name in ("path", "referrer"):
+        if record[name]:
+            record[name] = _ESCAPE.sub(lambda found: quote(_bytes_of(found[0])), record[name])
+    for name in ("remote_user", "user_agent"):
+        if record[name]:
+            record[name] = _ESCAPE.sub(_as_text, record[name])
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def _as_text(found: re.Match[str]) -> str:
+    """Escaped bytes as text; as they stand where they are none that one can read."""
+    text = _bytes_of(found[0]).decode("utf-8", errors="replace")
+    return text if text.isprintable() else found[0]
+
+
+def _bytes_of(escapes: str) -> bytes:
+    parts = _ESCAPED.findall(escapes)
+    return b"".join(
+        bytes.fromhex(part[1:]) if len(part) > 1 else _LETTERS.get(part, part).encode()
+        for part in parts
+    )
 
 
 def _read_snowplow(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
@@ -232,7 +283,7 @@ def _read_snowplow(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # n
             pl.col("parts").list.get(i, null_on_oob=True).replace("", None).alias(name)
             for i, name in enumerate(names)
         ]
-        yield frame.with_columns(parts=parts, whole=whole).select(
+        records = frame.with_columns(parts=parts, whole=whole).select(
             payload=pl.when("whole")
             .then(_without_nulls(pl.struct(fields).struct.json_encode()))
             .otherwise("payload"),
@@ -243,6 +294,22 @@ def _read_snowplow(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # n
                 ),
             ),
         )
+        yield _rewritten(records, SESSION_ENTITY, _with_session)
+
+
+def _with_session(text: str) -> str:
+    """A record whose entity of the session, which names the device, has a field of its own."""
+    record = json.loads(text)
+    try:
+        contexts = json.loads(record["contexts"])
+        entities = contexts["data"]
+        session = next(e for e in entities if SESSION_ENTITY in e["schema"])
+        contexts["data"] = [entity for entity in entities if entity is not session]
+    except (ValueError, KeyError, TypeError, StopIteration):  # it is not as it should be
+        return text
+    record["contexts"] = json.dumps(contexts, ensure_ascii=False, separators=(",", ":"))
+    record["client_session"] = session.get("data")
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
 def _without_nulls(record: pl.Expr) -> pl.Expr:

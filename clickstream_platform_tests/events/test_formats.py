@@ -12,6 +12,7 @@ import pytest
 from clickstream_platform.events import load_adapters, read_records
 from clickstream_platform.events.adapters import Adapter
 from clickstream_platform.events.formats import FileRefusedError, snowplow_fields
+from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.events.door import fates, load_file, quarantined
 
@@ -122,6 +123,73 @@ def test_log_line_becomes_an_event_of_a_visitor(settings: Settings, tmp_path: Pa
     assert row["occurred_at"].hour == 8
 
 
+def log_line(
+    request: str = "GET / HTTP/1.1", *, user: str = "-", agent: str = "-", behind: str = ""
+) -> str:
+    """A line of the combined format."""
+    return (
+        f'203.0.113.9 - {user} [20/Nov/2026:10:00:00 +0000] "{request}" 200 1 "-" "{agent}"{behind}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        pytest.param(log_line(behind=' "198.51.100.4"'), {"path": "/"}, id="a field behind it"),
+        pytest.param(log_line(behind=" 0.12 rt=0.1"), {"path": "/"}, id="several fields behind it"),
+        pytest.param(log_line("GET / HTTP/2.0"), {"protocol": "HTTP/2.0"}, id="HTTP/2"),
+        pytest.param(log_line("GET /a b HTTP/1.1"), {"path": "/a b"}, id="blank in a path"),
+        pytest.param(log_line('GET /?q="a" HTTP/1.1'), {"path": '/?q="a"'}, id="bare quotes"),
+        pytest.param(log_line("GET /a"), {"path": "/a", "protocol": None}, id="no version"),
+        pytest.param(log_line(user="Ann A"), {"remote_user": "Ann A"}, id="blank in a user"),
+        pytest.param(
+            log_line(r"GET /?q=\"a\" HTTP/1.1"), {"path": "/?q=%22a%22"}, id="quotes by backslash"
+        ),
+        pytest.param(
+            log_line(r"GET /caf\xC3\xA9/\xE9 HTTP/1.1"),
+            {"path": "/caf%C3%A9/%E9"},
+            id="bytes of an address",
+        ),
+        pytest.param(
+            log_line(agent=r"\x22Caf\xC3\xA9\x22 \\ \"b\""),
+            {"user_agent": '"Café" \\ "b"'},
+            id="bytes of a text",
+        ),
+        pytest.param(log_line(agent=r"a\x00b"), {"user_agent": r"a\x00b"}, id="byte of no text"),
+        pytest.param(log_line(r"\x16\x03\x01"), {"method": None, "path": None}, id="no HTTP"),
+        pytest.param(log_line(r"\x03 a\"b c"), {"method": None}, id="no HTTP, with a quote"),
+    ],
+)
+def test_odd_log_line_is_read(tmp_path: Path, line: str, expected: dict[str, object]) -> None:
+    ((payload, error),) = read(write(tmp_path, "access.log", f"{line}\n".encode()), "nginx")
+    assert error is None
+    record = json.loads(payload)
+    assert {name: record[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("shop.example:443 " + log_line(), id="another host before it"),
+        pytest.param(log_line().removesuffix('"'), id="torn"),
+    ],
+)
+def test_line_of_another_format_is_refused(tmp_path: Path, line: str) -> None:
+    ((_, error),) = read(write(tmp_path, "access.log", f"{line}\n".encode()), "nginx")
+    assert error == "is no line of the combined log format"
+
+
+@pytest.mark.parametrize("source", ["apache", "nginx"])
+def test_request_for_no_address_is_no_page(settings: Settings, tmp_path: Path, source: str) -> None:
+    requests = ["OPTIONS * HTTP/1.0", "CONNECT shop.example:443 HTTP/1.1", r"\x16\x03"]
+    lines = "".join(log_line(request, user='""') + "\n" for request in requests)
+    rows = load_file(settings, write(tmp_path, "access.log", lines.encode()), source)
+    assert rows["event_name"].to_list() == ["http_request"] * 3
+    assert rows["page_url"].null_count() == rows["user_id"].null_count() == 3
+    targets = {json.loads(text).get("target") for text in rows["properties"]}
+    assert targets == {"*", "shop.example:443", None}
+
+
 def test_snowplow_event_of_131_fields(settings: Settings, tmp_path: Path) -> None:
     fields = dict.fromkeys(snowplow_fields(), "")
     fields |= {
@@ -157,6 +225,112 @@ def test_snowplow_event_of_131_fields(settings: Settings, tmp_path: Path) -> Non
     assert quarantined(settings) == {1: ["record_unreadable"]}
 
 
+def snowplow(number: int, **fields: object) -> str:
+    """A line of an enriched event."""
+    shared = {
+        "app_id": "shop",
+        "platform": "web",
+        "event_id": f"f{number}",
+        "collector_tstamp": "2026-11-20 10:00:05.000",
+        "domain_userid": "visitor-ann",
+    }
+    given = shared | fields
+    texts = [given.get(name, "") for name in snowplow_fields()]
+    return "\t".join(t if isinstance(t, str) else json.dumps(t) for t in texts) + "\n"
+
+
+def described(schema: str, data: object) -> dict[str, object]:
+    """JSON that brings its own schema."""
+    return {"schema": f"iglu:com.snowplowanalytics.{schema}/jsonschema/1-0-0", "data": data}
+
+
+def test_snowplow_app_is_known_by_its_session_not_by_the_network(
+    settings: Settings, tmp_path: Path
+) -> None:
+    session = described("snowplow/client_session", {"userId": "device-7", "sessionId": "s1"})
+    screen = described("mobile/screen_view", {"name": "Cart"})
+    phone = described("snowplow/mobile_context", {"osType": "ios"})
+    shared: dict[str, object] = {
+        "platform": "mob",
+        "domain_userid": "",
+        "event": "unstruct",
+        "event_name": "screen_view",
+        "unstruct_event": described("snowplow/unstruct_event", screen),
+        "contexts": described("snowplow/contexts", [session, phone]),
+    }
+    lines = [snowplow(n, **shared, network_userid=f"random-{n}") for n in range(2)]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    assert rows["visitor_id"].n_unique() == 1
+    assert rows["tracker_session_id"].unique().to_list() == ["s1"]
+    assert rows["page_title"].unique().to_list() == ["Cart"]
+    assert json.loads(rows["entities"][0]) == [phone]
+    raw = Lake(settings.lake_folder).scan("raw_events").collect()
+    assert "device-7" not in "".join(raw["payload"]), "an identifier is stored as a pseudonym"
+
+
+def test_snowplow_json_that_is_none_spoils_its_own_record_alone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    action = {"event": "unstruct", "event_name": "snowplow_ecommerce_action"}
+    odd: list[dict[str, object]] = [
+        {"contexts": '{"data": "/client_session/"}'},
+        {"contexts": {"data": [1, "/client_session/"]}},
+        {"contexts": "/client_session/"},
+        {"contexts": '{"data": [', **action},
+        {"unstruct_event": '{"data": {', **action},
+        {"unstruct_event": "?", "event": "unstruct", "event_name": "screen_view"},
+        {},
+    ]
+    lines = [snowplow(n, **({"event": "page_view"} | fields)) for n, fields in enumerate(odd)]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    assert rows["event_id"].to_list() == ["f1", "f6"]
+    assert rows["visitor_id"].null_count() == 0
+    assert quarantined(settings) == {
+        0: ["entities_malformed"],
+        2: ["entities_malformed"],
+        3: ["entities_malformed"],
+        4: ["properties_malformed"],
+        5: ["properties_malformed"],
+    }
+
+
+def test_snowplow_commerce(settings: Settings, tmp_path: Path) -> None:
+    def action(kind: str, *entities: object) -> dict[str, object]:
+        event = described("snowplow.ecommerce/snowplow_ecommerce_action", {"type": kind})
+        return {
+            "event": "unstruct",
+            "event_name": "snowplow_ecommerce_action",
+            "unstruct_event": described("snowplow/unstruct_event", event),
+            "contexts": described("snowplow/contexts", list(entities)),
+        }
+
+    order = {"transaction_id": "o1", "revenue": 5.5, "currency": "EUR"}
+    socks, shoes = (described("snowplow.ecommerce/product", {"id": p}) for p in ("p1", "p2"))
+    item = {"ti_orderid": "o2", "ti_sku": "p3", "ti_price": "2"}
+    lines = [
+        snowplow(0, **action("product_view", socks)),
+        snowplow(1, **action("transaction", described("snowplow.ecommerce/transaction", order))),
+        snowplow(2, **action("list_view", socks, shoes)),
+        snowplow(3, event="transaction_item", **item),
+        snowplow(4, event="transaction", tr_orderid="o3", tr_total="3", tr_currency="EUR"),
+        snowplow(5, event="unstruct", event_name="AddToCart"),
+        snowplow(6, **action("refund", described("snowplow.ecommerce/refund", order))),
+    ]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    found = rows.select("event_name", "product_id", "order_id", pl.col("revenue").cast(pl.Float64))
+    assert found.rows() == [
+        ("view_item", "p1", None, None),
+        ("purchase", None, "o1", 5.5),
+        ("list_view", None, None, None),
+        ("transaction_item", "p3", "o2", None),
+        ("purchase", None, "o3", 3.0),
+        ("add_to_cart", None, None, None),
+        ("refund", None, "o1", None),
+    ]
+    assert rows["currency_original"].to_list() == [None, "EUR", None, None, "EUR", None, None]
+    assert json.loads(rows["properties"][3])["sku"] == "p3"
+
+
 def test_segment_messages(settings: Settings, tmp_path: Path) -> None:
     shared: dict[str, object] = {
         "anonymousId": "visitor-ann",
@@ -183,6 +357,26 @@ def test_segment_messages(settings: Settings, tmp_path: Path) -> None:
     assert (str(bought["revenue"]), bought["order_id"]) == ("12.5000", "o1")
     assert (bought["campaign_name"], bought["page_path"]) == ("spring", "/p")
     assert rows["user_id"].is_null().to_list() == [True, True, False, False]
+
+
+def test_segment_says_who_it_is_about(settings: Settings, tmp_path: Path) -> None:
+    shared: dict[str, object] = {"userId": "u1", "receivedAt": "2026-11-20T09:00:02Z"}
+    sure = {"timestamp": "2026-11-20T09:00:00+01:00"}
+    messages: list[dict[str, object]] = [
+        {"messageId": "m1", "type": "alias", "previousId": "visitor-ann", **sure},
+        {"messageId": "m2", "type": "group", "groupId": 7, "traits": {"size": 2}, **sure},
+        {"messageId": "m3", "type": "screen", "name": "Cart", "sentAt": "2026-11-20T09:00:01Z"},
+        {"messageId": "m4", "type": "track", "event": "addToCart", "anonymousId": "visitor-ann"},
+    ]
+    lines = "".join(json.dumps(shared | message) + "\n" for message in messages)
+    rows = load_file(settings, write(tmp_path, "a.ndjson", lines.encode()), "segment")
+    assert rows["event_name"].to_list() == ["alias", "group", "screen_view", "add_to_cart"]
+    alias, group, screen, track = rows.to_dicts()
+    assert alias["visitor_id"] == track["visitor_id"]
+    assert json.loads(group["properties"]) == {"size": 2, "group_id": "7"}
+    assert screen["page_title"] == "Cart"
+    # Without a time of sending, a message happened when it says.
+    assert [str(row["occurred_at"])[11:19] for row in (alias, screen)] == ["08:00:00", "09:00:02"]
 
 
 def ga4(table: str) -> dict[str, object]:
@@ -231,3 +425,18 @@ def test_ga4_parquet_reads_like_ndjson(settings: Settings, tmp_path: Path) -> No
     frame.write_parquet(tmp_path / "events.parquet")
     row = load_file(settings, tmp_path / "events.parquet", "ga4").row(0, named=True)
     assert (row["page_path"], str(row["revenue"])) == ("/ok", "30.0000")
+
+
+def test_ga4_placeholders_are_no_values(settings: Settings, tmp_path: Path) -> None:
+    unset = {"analytics_storage": "Unset", "ads_storage": "Unset"}
+    nothing = {"transaction_id": "(not set)", "purchase_revenue": 30.0}
+    records = [
+        ga4("daily") | {"privacy_info": unset, "ecommerce": nothing, "items": [{"item_id": "p1"}]},
+        ga4("daily") | {"event_bundle_sequence_id": "8", "items": [{"item_id": "(not set)"}]},
+        ga4("daily")
+        | {"event_bundle_sequence_id": "9", "items": [{"item_id": "p1"}, {"item_id": "p2"}]},
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    rows = load_file(settings, write(tmp_path, "events.ndjson", lines.encode()), "ga4")
+    found = rows.sort("ordinal").select("order_id", "product_id", "consent_analytics")
+    assert found.rows() == [(None, "p1", None), ("t1", None, True), ("t1", None, True)]

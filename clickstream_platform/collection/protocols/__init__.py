@@ -20,6 +20,7 @@ ROUTES: dict[str, Protocol] = {
     **dict.fromkeys(snowplow.PIXEL_PATHS, snowplow.SNOWPLOW_PIXEL),
     **dict.fromkeys(segment.PATHS, segment.SEGMENT),
     **dict.fromkeys(posthog.PATHS, posthog.POSTHOG),
+    **dict.fromkeys(posthog.ANALYTICS_PATHS, posthog.POSTHOG_ANALYTICS),
     **dict.fromkeys(measurement.PATHS, measurement.MEASUREMENT),
     **dict.fromkeys(measurement.DEBUG_PATHS, measurement.MEASUREMENT_DEBUG),
     **dict.fromkeys(otlp.PATHS, otlp.OTLP),

@@ -17,6 +17,7 @@ from clickstream_platform.collection.protocols.parsing import (
     events_of,
     number,
     object_of,
+    only,
     parse_json,
     put,
     surroundings,
@@ -24,6 +25,7 @@ from clickstream_platform.collection.protocols.parsing import (
     whole,
 )
 from clickstream_platform.collection.strict_json import strict_json
+from clickstream_platform.privacy import truncated_ip
 
 PATHS = ("/mp/collect",)
 DEBUG_PATHS = ("/debug/mp/collect",)
@@ -77,6 +79,7 @@ RESERVED_EVENTS = frozenset(
     ]
 )
 RESERVED_PREFIXES = ("_", "firebase_", "ga_", "google_", "gtag.")
+_COUNTRY = re.compile(r"[A-Za-z]{2}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LIFTED = {"session_id", "engagement_time_msec", "page_location", "page_title", "page_referrer"}
 
@@ -92,12 +95,16 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     body = object_of(payload)
     shared = surroundings(arrival)
     consent = _consent(body)
+    country = text(_object(body.get("user_location")).get("country_id")) or ""
     put(
         shared,
         visitor_id=text(body.get("client_id")) or text(body.get("app_instance_id")),
         user_id=text(body.get("user_id")),
         app_id=arrival.query.get("measurement_id") or arrival.query.get("firebase_app_id"),
+        ip_address=truncated_ip(text(body.get("ip_override")) or ""),
         user_agent=text(body.get("user_agent"), 1024),
+        country=country if _COUNTRY.fullmatch(country) else None,
+        language=text(_object(body.get("device")).get("language"), 35),
         consent=consent or None,
     )
     batch = Batch()
@@ -125,7 +132,7 @@ def _record(event: Mapping[str, object], body: Mapping[str, object]) -> Record:
         session_id=text(params.get("session_id")),
         engaged_time_ms=whole(params.get("engagement_time_msec")),
         page_url=text(params.get("page_location")),
-        page_title=text(params.get("page_title")),
+        page_title=text(params.get("page_title")) or text(params.get("screen_name")),
         referrer_url=text(params.get("page_referrer")),
         campaign_source=text(params.get("source")),
         campaign_medium=text(params.get("medium")),
@@ -133,6 +140,7 @@ def _record(event: Mapping[str, object], body: Mapping[str, object]) -> Record:
         campaign_term=text(params.get("term")),
         campaign_content=text(params.get("content")),
         order_id=text(params.get("transaction_id")),
+        product_id=only(params.get("items"), "item_id"),
     )
     if record.get("event_name") == "purchase":
         put(

@@ -41,7 +41,7 @@ ATTRIBUTES = {
     "session_id": ("session.id",),
     "app_id": ("service.name",),
     "page_url": ("url.full",),
-    "page_title": ("browser.document.title", "page.title"),
+    "page_title": ("browser.document.title", "page.title", "app.screen.name"),
     "referrer_url": ("browser.document.referrer", "http.request.header.referer"),
     "user_agent": ("user_agent.original",),
     "language": ("browser.language",),
@@ -49,6 +49,15 @@ ATTRIBUTES = {
     "product_id": ("product.id",),
 }
 """Attributes of which the first that is there fills a field."""
+
+NAMES = {"browser.page_view": "page_view"}
+"""Names of the semantic conventions that have another one here."""
+
+PAGE = {"url": "page_url", "title": "page_title", "referrer": "referrer_url"}
+"""What the body of a page view says of the page."""
+
+OF_APPS = frozenset({"app.installation.id", "device.id", "app.screen.name", "app.screen.id"})
+"""Attributes that apps have, and pages have not."""
 
 _LIFTED = {name for names in ATTRIBUTES.values() for name in names} | {"event.name"}
 
@@ -82,7 +91,7 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     batch = Batch()
     times = [time for _, log in logs if (time := _time_us(log)) is not None]
     for index, (resource, log) in enumerate(logs):
-        record = shared | _record(resource, log)
+        record = shared | _record(resource, log, is_server=arrival.is_server)
         if "created_at" in record:
             # Exporters send right after the last record; that corrects the clock of the device.
             record["sent_at"] = max(times)
@@ -105,7 +114,9 @@ def _log_records(
                 yield attributes, log
 
 
-def _record(resource: Mapping[str, object], log: Mapping[str, object]) -> Record:
+def _record(
+    resource: Mapping[str, object], log: Mapping[str, object], *, is_server: bool
+) -> Record:
     attributes = _attributes(log.get("attributes"))
     everything = {**resource, **attributes}
     record: Record = {}
@@ -113,7 +124,12 @@ def _record(resource: Mapping[str, object], log: Mapping[str, object]) -> Record
         found = next((value for n in names if (value := text(everything.get(n)))), None)
         put(record, **{field: found})
     name = text(log.get("eventName")) or text(attributes.get("event.name"))
-    put(record, event_name=name.replace(".", "_") if name else None, created_at=_time_us(log))
+    put(
+        record,
+        event_name=NAMES.get(name, name.replace(".", "_")) if name else None,
+        created_at=_time_us(log),
+        platform="app" if not is_server and OF_APPS & everything.keys() else None,
+    )
     if record.get("event_name") == "purchase":
         put(
             record,
@@ -124,6 +140,10 @@ def _record(resource: Mapping[str, object], log: Mapping[str, object]) -> Record
     body = _value(log.get("body"))
     if isinstance(body, dict):
         properties |= body
+        if record.get("event_name") == "page_view":
+            for theirs, ours in PAGE.items():
+                if said := text(properties.pop(theirs, None)):
+                    record.setdefault(ours, said)
     elif body is not None:
         properties["body"] = body
     put(record, properties=properties or None)

@@ -103,6 +103,13 @@ def number(value: object) -> float | int | None:
     return None
 
 
+def only(items: object, name: str) -> str | None:
+    """What a list's one object says under a name; None where there are several, or none."""
+    if isinstance(items, list) and len(items) == 1 and isinstance(items[0], dict):
+        return text(items[0].get(name))
+    return None
+
+
 def whole(value: object) -> int | None:
     """A number as a whole one, where 64 bits hold it; for milliseconds and the like."""
     found = number(value)

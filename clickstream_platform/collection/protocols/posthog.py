@@ -1,14 +1,20 @@
 """PostHog's capture API: ``/batch/``, ``/e/``, ``/capture/``, and what its clients ask for first.
 
 ``distinct_id`` names the device until somebody logs in and the person afterwards; the client says
-which by ``$is_identified`` or ``$user_id``, and a server's library knows persons only.
+which by ``$is_identified`` or ``$user_id``, and a server's library knows persons only. Who gives
+no time of sending is believed the time of the event, as PostHog does.
+
+Newer libraries send to ``/i/v1/analytics/events``: the key is a bearer token, the time of sending
+a header, and the answer tells the fate of each event; one that it leaves out is lost to them.
 
 Source:
-    https://posthog.com/docs/api/capture and the payloads of posthog-js 1.449 and posthog-node 5.70.
+    https://posthog.com/docs/api/capture, the payloads of posthog-js 1.449 and posthog-node 5.70,
+    and `capture_v1` of posthog-go and posthog-rs.
 """
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import msgspec
@@ -28,23 +34,62 @@ from clickstream_platform.collection.protocols.parsing import (
 )
 from clickstream_platform.collection.refusals import RefusedError
 from clickstream_platform.collection.strict_json import strict_json
+from clickstream_platform.privacy import truncated_ip
 
 PATHS = ("/batch", "/e", "/capture", "/i/v0/e", "/track", "/engage")
+ANALYTICS_PATHS = ("/i/v1/analytics/events",)
+SENT_AT_HEADER = "posthog-request-timestamp"
+LIBRARY_HEADER = "posthog-sdk-info"
+"""Name and version of a library that does not say them with each event."""
+
+ALIAS = "$create_alias"
 
 NAMES = {
     "$pageview": "page_view",
     "$pageleave": "page_leave",
     "$screen": "screen_view",
     "$identify": "identify",
-    "$create_alias": "alias",
+    ALIAS: "alias",
     "$groupidentify": "group",
 }
 INTERACTIONS = {"click": "click", "submit": "form_submit", "change": "form_change"}
 """Names of what is captured by itself, by kind of interaction."""
 
 NO_REFERRER = "$direct"
-KEPT = ("$set", "$elements_chain", "$exception_type", "$feature_flag", "$feature_flag_response")
+KEPT = (
+    "$set",
+    "$set_once",
+    "$elements_chain",
+    "$exception_type",
+    "$feature_flag",
+    "$feature_flag_response",
+    "$groups",
+    "$group_type",
+    "$group_key",
+    "$group_set",
+)
 """Properties of the library that are kept beside the sender's own."""
+
+BESIDE = ("$set", "$set_once", "$groups")
+"""Properties that servers' libraries write beside the others instead of among them."""
+
+SERVER_LIBRARIES = frozenset(
+    {
+        "posthog-dotnet",
+        "posthog-elixir",
+        "posthog-go",
+        "posthog-java",
+        "posthog-node",
+        "posthog-php",
+        "posthog-python",
+        "posthog-ruby",
+        "posthog-rs",
+        "posthog-server",
+    }
+)
+"""Libraries that run on servers; they often share one key with pages."""
+
+APP_LIBRARIES = ("posthog-ios", "posthog-android", "posthog-react", "posthog-flutter")
 
 FLAGS = msgspec.json.encode(
     {
@@ -117,15 +162,24 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     if len(events) > MAX_EVENTS:
         reason = "too_many_events"
         raise RefusedError(reason)
-    sent_at = text(body.get("sent_at")) or whole(arrival.query.get("_"))
-    shared = surroundings(arrival)
+    sent_at = (
+        text(body.get("sent_at"))
+        or text(body.get("sentAt"))
+        or arrival.headers.get(SENT_AT_HEADER)
+        or whole(arrival.query.get("_"))
+    )
+    # A server that holds a page's key is a server all the same.
+    shared = {kind: surroundings(replace(arrival, is_server=kind)) for kind in (False, True)}
     batch = Batch()
     for index, event in enumerate(events):
         if not isinstance(event, dict):
             batch.reject(index, "event_invalid")
             continue
-        record = shared | _record(event, arrival)
+        is_server = arrival.is_server or _is_of_a_server(_properties(event), arrival)
+        record = shared[is_server] | _record(event, arrival, is_server=is_server)
         put(record, sent_at=sent_at)
+        if sent_at is None or _is_sure_of_its_time(event):
+            put(record, occurred_at=record.get("created_at"))
         if "event_name" in record:
             batch.records.append(record)
         else:
@@ -133,25 +187,29 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     return batch
 
 
-def _record(event: Mapping[str, object], arrival: Arrival) -> Record:
-    given = event.get("properties")
-    properties: dict[str, object] = given if isinstance(given, dict) else {}
+def _record(event: Mapping[str, object], arrival: Arrival, *, is_server: bool) -> Record:
+    properties = _properties(event)
     record: Record = {}
     referrer = text(properties.get("$referrer"))
-    is_server = arrival.is_server or properties.get("$is_server") is True
     put(
         record,
         event_id=text(event.get("uuid")) or text(properties.get("$insert_id")),
         event_name=_name(event, properties),
         created_at=_created_at(event, properties, arrival),
-        session_id=text(properties.get("$session_id")),
+        session_id=text(properties.get("$session_id")) or text(event.get("session_id")),
         app_id=text(properties.get("$app_name")),
-        platform=_platform(properties, is_server=is_server),
-        collection_source="server" if is_server else "client",
+        platform="server" if is_server else _platform(_library(properties, arrival)),
+        ip_address=truncated_ip(text(properties.get("$ip")) or "") if is_server else None,
         user_agent=text(properties.get("$raw_user_agent"), 1024),
-        language=text(properties.get("$browser_language"), 35),
+        language=(
+            text(properties.get("$browser_language"), 35) or text(properties.get("$locale"), 35)
+        ),
         page_url=text(properties.get("$current_url")),
-        page_title=text(properties.get("title")) or text(properties.get("$title")),
+        page_title=(
+            text(properties.get("title"))
+            or text(properties.get("$title"))
+            or text(properties.get("$screen_name"))
+        ),
         referrer_url=None if referrer == NO_REFERRER else referrer,
         product_id=text(properties.get("product_id")) or text(properties.get("sku")),
         order_id=text(properties.get("order_id")),
@@ -163,13 +221,41 @@ def _record(event: Mapping[str, object], arrival: Arrival) -> Record:
             currency=text(properties.get("currency"), 8),
         )
     record |= _people(event, properties, is_server=is_server)
+    is_alias = event.get("event") == ALIAS
     own = {
         name: value
         for name, value in properties.items()
-        if value is not None and (name in KEPT or _is_own(name))
+        if value is not None
+        and ((name in KEPT and value != {}) or _is_own(name))
+        and not (is_alias and name == "alias")
     }
     put(record, properties=own or None)
     return record
+
+
+def _properties(event: Mapping[str, object]) -> dict[str, object]:
+    """Properties of an event, with those that stand beside them."""
+    given = event.get("properties")
+    beside = {name: event[name] for name in BESIDE if name in event}
+    return beside | given if isinstance(given, dict) else beside
+
+
+def _library(properties: Mapping[str, object], arrival: Arrival) -> str:
+    """Name of the library that sends an event; empty where nobody says it."""
+    named = arrival.headers.get(LIBRARY_HEADER, "").partition("/")[0]
+    return text(properties.get("$lib")) or named
+
+
+def _is_of_a_server(properties: Mapping[str, object], arrival: Arrival) -> bool:
+    said = properties.get("$is_server")
+    return said if isinstance(said, bool) else _library(properties, arrival) in SERVER_LIBRARIES
+
+
+def _is_sure_of_its_time(event: Mapping[str, object]) -> bool:
+    """Whether the sender asks that its clock be believed."""
+    options = event.get("options")
+    asked = options.get("disable_skew_correction") if isinstance(options, dict) else None
+    return asked is True or _properties(event).get("$ignore_sent_at") is True
 
 
 def _is_own(name: str) -> bool:
@@ -183,14 +269,17 @@ def _people(
     distinct = text(event.get("distinct_id")) or text(properties.get("distinct_id"))
     device = text(properties.get("$device_id"))
     person = text(properties.get("$user_id"))
+    # Of a user it is what they were called before, as the device; of a device, who its user is.
+    alias = text(properties.get("alias")) if event.get("event") == ALIAS else None
+    alias = None if alias == distinct else alias
     found: dict[str, object] = {}
     if event.get("event") == "$identify" and not is_server:
         before = text(properties.get("$anon_distinct_id")) or device
         put(found, visitor_id=before, user_id=person or distinct)
     elif is_server or properties.get("$is_identified") is True or person:
-        put(found, visitor_id=device, user_id=person or distinct)
+        put(found, visitor_id=alias or device, user_id=person or distinct)
     else:
-        put(found, visitor_id=device or distinct)
+        put(found, visitor_id=device or distinct, user_id=alias)
     return found
 
 
@@ -215,13 +304,8 @@ def _created_at(
     return None if seconds is None else whole(seconds * 1000)
 
 
-def _platform(properties: Mapping[str, object], *, is_server: bool) -> str:
-    library = str(properties.get("$lib", ""))
-    if is_server:
-        return "server"
-    return (
-        "app" if library.startswith(("posthog-ios", "posthog-android", "posthog-react")) else "web"
-    )
+def _platform(library: str) -> str:
+    return "app" if library.startswith(APP_LIBRARIES) else "web"
 
 
 def answer(_: Arrival, batch: Batch) -> Answer:
@@ -233,6 +317,21 @@ def answer(_: Arrival, batch: Batch) -> Answer:
     return Answer(status=200, body=b'{"status":1}')
 
 
+def answer_each(arrival: Arrival, batch: Batch) -> Answer:
+    """Say of each event whether it was taken; a batch of which nothing was is an error."""
+    if batch.rejected and not batch.records:
+        return Answer(status=400, body=b'{"error":"%b"}' % batch.rejected[0].reason.encode())
+    refused = {item.event_id: item.reason for item in batch.rejected}
+    events = object_of(strict_json(arrival.body)).get("batch")
+    results = {}
+    for event in events if isinstance(events, list) else []:
+        uuid = event.get("uuid") if isinstance(event, dict) else None
+        if isinstance(uuid, str):
+            reason = refused.get(uuid)
+            results[uuid] = {"result": "drop", "details": reason} if reason else {"result": "ok"}
+    return Answer(status=200, body=msgspec.json.encode({"results": results}))
+
+
 POSTHOG = Protocol(
     name="posthog",
     methods=frozenset({"POST"}),
@@ -240,4 +339,13 @@ POSTHOG = Protocol(
     key=key,
     decode=decode,
     answer=answer,
+)
+
+POSTHOG_ANALYTICS = Protocol(
+    name="posthog",
+    methods=frozenset({"POST"}),
+    parse=parse,
+    key=key,
+    decode=decode,
+    answer=answer_each,
 )

@@ -1,5 +1,8 @@
 """Segment's HTTP tracking API: ``/v1/batch``, and ``/v1/t|p|i|g|a|s`` for one call each.
 
+Older libraries send their batches to ``/v1/import``. Who gives no time of sending is believed the
+time of the event, as Segment does: calls without the library, and imports of history.
+
 The names and fields are those of `events/sources/segment.toml`, which reads the same messages from
 files; a test holds the two together.
 
@@ -22,6 +25,7 @@ from clickstream_platform.collection.protocols.parsing import (
     surroundings,
     text,
 )
+from clickstream_platform.privacy import truncated_ip
 
 CALLS = {
     "t": "track",
@@ -39,7 +43,7 @@ CALLS = {
 }
 """Kind of message by the last part of its path."""
 
-PATHS = ("/v1/batch", "/v1/b", *(f"/v1/{name}" for name in CALLS))
+PATHS = ("/v1/batch", "/v1/b", "/v1/import", *(f"/v1/{name}" for name in CALLS))
 
 ECOMMERCE = {
     "product viewed": "view_item",
@@ -58,9 +62,12 @@ BROWSER_LIBRARIES = {"analytics.js", "@segment/analytics-next"}
 
 
 def key(arrival: Arrival, payload: object) -> str | None:
-    """The write key: by basic authentication, as a bearer token, or in the body."""
+    """The write key: by basic authentication, in the body, or as a bearer token.
+
+    The body comes before the token, which with OAuth is another one and stands beside the key.
+    """
     given = payload.get("writeKey") if isinstance(payload, dict) else None
-    return basic_user(arrival) or bearer(arrival) or (given if isinstance(given, str) else None)
+    return basic_user(arrival) or (given if isinstance(given, str) else None) or bearer(arrival)
 
 
 def decode(arrival: Arrival, payload: object) -> Batch:
@@ -88,25 +95,33 @@ def decode(arrival: Arrival, payload: object) -> Batch:
 def _record(
     message: Mapping[str, object], body: Mapping[str, object], *, is_server: bool
 ) -> Record:
-    context = _object(message.get("context"))
+    context = _object(body.get("context")) | _object(message.get("context"))
     page = _object(context.get("page"))
     campaign = _object(context.get("campaign"))
     properties = _object(message.get("properties"))
+    timestamp = text(message.get("timestamp"))
+    created_at = text(message.get("originalTimestamp")) or timestamp
+    sent_at = text(message.get("sentAt")) or text(body.get("sentAt"))
     record: Record = {}
     put(
         record,
         event_id=text(message.get("messageId")),
         event_name=_name(message),
-        created_at=text(message.get("originalTimestamp")) or text(message.get("timestamp")),
-        sent_at=text(message.get("sentAt")) or text(body.get("sentAt")),
-        visitor_id=text(message.get("anonymousId")),
+        occurred_at=None if sent_at else timestamp or created_at,
+        created_at=created_at,
+        sent_at=sent_at,
+        # An alias names who the user was before; with an anonymous id, too, that one is the device.
+        visitor_id=text(message.get("anonymousId")) or text(message.get("previousId")),
         user_id=text(message.get("userId")),
         app_id=text(_object(context.get("app")).get("name")),
         platform=_platform(message, context, is_server=is_server),
+        ip_address=truncated_ip(text(context.get("ip")) or "") if is_server else None,
         user_agent=text(context.get("userAgent"), 1024),
         language=text(context.get("locale"), 35),
         page_url=text(page.get("url")) or text(properties.get("url")),
-        page_title=text(page.get("title")) or text(properties.get("title")),
+        page_title=(
+            text(page.get("title")) or text(properties.get("title")) or text(message.get("name"))
+        ),
         referrer_url=text(page.get("referrer")) or text(properties.get("referrer")),
         campaign_source=text(campaign.get("source")),
         campaign_medium=text(campaign.get("medium")),
@@ -115,7 +130,7 @@ def _record(
         campaign_content=text(campaign.get("content")),
         product_id=text(properties.get("product_id")) or text(properties.get("sku")),
         order_id=text(properties.get("order_id")),
-        properties=properties or _object(message.get("traits")) or None,
+        properties=_properties(message, properties) or None,
     )
     _put_consent(record, context)
     if record.get("event_name") == "purchase":
@@ -126,6 +141,13 @@ def _record(
             currency=text(properties.get("currency"), 8),
         )
     return record
+
+
+def _properties(message: Mapping[str, object], properties: dict[str, object]) -> dict[str, object]:
+    """Properties of what happened, or traits of whom it is about; a group by its id."""
+    if message.get("type") == "group" and (group_id := text(message.get("groupId"))):
+        return _object(message.get("traits")) | {"group_id": group_id}
+    return properties or _object(message.get("traits"))
 
 
 def _name(message: Mapping[str, object]) -> str | None:

@@ -17,6 +17,7 @@ from clickstream_platform.collection.protocols.parsing import (
     events_of,
     number,
     object_of,
+    only,
     parse_json,
     plain_name,
     put,
@@ -60,6 +61,16 @@ PLATFORMS = {
 
 PING_MS = "10000"
 """Engaged time that one page ping stands for: the trackers' usual heartbeat, in milliseconds."""
+
+ECOMMERCE_ACTION = "snowplow_ecommerce_action"
+"""Event of the e-commerce plug-in; its ``type`` says what happened."""
+
+ACTIONS = {"product_view": "view_item", "transaction": "purchase"}
+"""Types of it that have another name here."""
+
+TRANSACTION_ENTITY = ".ecommerce/transaction/"
+REFUND_ENTITY = ".ecommerce/refund/"
+PRODUCT_ENTITY = ".ecommerce/product/"
 
 SESSION_ENTITY = "/client_session/"
 """Entity that holds the visitor and the session; they have fields of their own."""
@@ -156,7 +167,13 @@ def _record(event: Mapping[str, object]) -> Record:
     kind = event_type(event.get("e"))
     put(
         record,
-        visitor_id=text(event.get("duid")) or text(event.get("nuid")) or text(held.get("userId")),
+        # The network's id comes last: it changes with every request of a client without cookies.
+        visitor_id=(
+            text(event.get("duid"))
+            or text(held.get("userId"))
+            or text(event.get("tnuid"))
+            or text(event.get("nuid"))
+        ),
         session_id=text(event.get("sid")) or text(held.get("sessionId")),
         created_at=whole(event.get("dtm")),
         sent_at=whole(event.get("stm")),
@@ -167,6 +184,10 @@ def _record(event: Mapping[str, object]) -> Record:
     if kind == "unstruct":
         schema, properties = _self_describing(event)
         put(record, event_name=schema, properties=properties or None)
+        if schema == ECOMMERCE_ACTION:
+            _put_action(record, entities, text(properties.get("type")))
+        elif schema == "screen_view":
+            put(record, page_title=text(properties.get("name")))
     elif kind == "struct":
         put(record, event_name=plain_name(text(event.get("se_ac")) or "") or None)
         record["properties"] = _picked(event, _STRUCTURED)
@@ -174,6 +195,27 @@ def _record(event: Mapping[str, object]) -> Record:
         put(record, event_name=NAMES.get(kind, kind) if kind else None)
     _put_commerce(record, event, kind)
     return record
+
+
+def _put_action(record: Record, entities: list[dict[str, object]], action: str | None) -> None:
+    """Name an event of the e-commerce plug-in by its type, with what its entities say."""
+    name = ACTIONS.get(action, plain_name(action)) if action else None
+    put(record, event_name=name or None, product_id=only(_of(entities, PRODUCT_ENTITY), "id"))
+    orders = _of(entities, TRANSACTION_ENTITY) or _of(entities, REFUND_ENTITY)
+    put(record, order_id=only(orders, "transaction_id"))
+    if name == "purchase" and len(orders) == 1:
+        put(
+            record,
+            revenue=number(orders[0].get("revenue")),
+            currency=text(orders[0].get("currency"), 8),
+        )
+
+
+def _of(entities: list[dict[str, object]], schema: str) -> list[dict[str, object]]:
+    """Data of the entities of one schema."""
+    return [
+        _object(entity.get("data")) for entity in entities if schema in str(entity.get("schema"))
+    ]
 
 
 def _put_commerce(record: Record, event: Mapping[str, object], kind: str | None) -> None:

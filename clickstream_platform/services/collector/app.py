@@ -54,7 +54,8 @@ _PREFLIGHT = [
 ]
 _ALLOWED_HEADERS = (
     b"authorization, content-encoding, content-type, sp-anonymous, x-write-key, "
-    b"x-clickstream-timestamp, x-clickstream-signature"
+    b"x-clickstream-timestamp, x-clickstream-signature, posthog-attempt, posthog-request-id, "
+    b"posthog-request-timestamp, posthog-sdk-info"
 )
 _FIXED = [(b"x-content-type-options", b"nosniff")]
 
