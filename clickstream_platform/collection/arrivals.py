@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from clickstream_platform.collection.limits import MAX_EVENTS
 from clickstream_platform.collection.refusals import Rejection
 
 Record = dict[str, object]
@@ -75,3 +76,5 @@ class Protocol:
     answer: Callable[[Arrival, Batch], Answer]
     source: str | None = None
     """Where its records land, if not under the source of the key."""
+    max_events: int = MAX_EVENTS
+    """Events of one request."""

@@ -26,7 +26,7 @@ REASONS = {
     "json_number_out_of_range": (400, "A number exceeds 64 bits."),
     "json_text_with_nul": (400, "A text holds the character NUL."),
     "batch_invalid": (400, "The body is not a batch of this protocol."),
-    "too_many_events": (413, "Send at most 500 events at once."),
+    "too_many_events": (413, "Send fewer events at once: 500, or 512 log records."),
     # Who sends it.
     "key_missing": (401, "Send the write key of a source."),
     "key_invalid": (401, "The write key is not known; see `clickstream keys list`."),

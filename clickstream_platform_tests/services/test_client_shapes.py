@@ -320,6 +320,18 @@ def logs(key: str, resource: list[dict[str, object]], log: dict[str, object]) ->
     return post("/v1/logs", body, authorization=f"Bearer {key}")
 
 
+@pytest.mark.parametrize(
+    ("count", "status"),
+    [pytest.param(512, 200, id="of an exporter"), pytest.param(513, 413, id="one more")],
+)
+def test_otlp_takes_a_whole_batch_of_an_exporter(door: Door, count: int, status: int) -> None:
+    log = {"eventName": "opened", "attributes": pairs(user__id="u1"), "timeUnixNano": "1"}
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [log] * count}]}]}
+    key = door.key(kind="server").key
+    (response,) = door.send(post("/v1/logs", body, authorization=f"Bearer {key}"))
+    assert response.status_code == status, response.text
+
+
 def test_otlp_page_view_says_its_page_in_the_body(door: Door) -> None:
     page = pairs(url="https://shop.example/a", title="A", referrer="https://search.example/")
     view: dict[str, object] = {

@@ -18,7 +18,6 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
 )
 
 from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
-from clickstream_platform.collection.limits import MAX_EVENTS
 from clickstream_platform.collection.protocols.parsing import (
     bearer,
     number,
@@ -33,6 +32,9 @@ from clickstream_platform.collection.refusals import RefusedError
 
 PATHS = ("/v1/logs",)
 PROTOBUF = "application/x-protobuf"
+
+MAX_LOG_RECORDS = 512
+"""Log records of one request: as many as exporters send at once unless they are told otherwise."""
 
 ATTRIBUTES = {
     "event_id": ("log.record.uid",),
@@ -85,7 +87,7 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     """Make records of all log records of a request."""
     shared = surroundings(arrival)
     logs = list(_log_records(object_of(payload)))
-    if len(logs) > MAX_EVENTS:
+    if len(logs) > MAX_LOG_RECORDS:
         reason = "too_many_events"
         raise RefusedError(reason)
     batch = Batch()
@@ -204,4 +206,5 @@ OTLP = Protocol(
     key=key,
     decode=decode,
     answer=answer,
+    max_events=MAX_LOG_RECORDS,
 )

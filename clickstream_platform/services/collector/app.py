@@ -19,7 +19,6 @@ from clickstream_platform.collection.arrivals import Answer, Arrival, Batch
 from clickstream_platform.collection.arrivals import Protocol as WireProtocol
 from clickstream_platform.collection.limits import (
     MAX_BODY_BYTES,
-    MAX_EVENTS,
     MAX_URL_BYTES,
     inflated,
 )
@@ -240,7 +239,11 @@ class Collector:
             self._check_sender(key, request, raw)
             arrival.is_server = key.kind == "server"
             batch = protocol.decode(arrival, payload)
-            self._check_rate(key, request, len(batch.records) + len(batch.rejected))
+            events = len(batch.records) + len(batch.rejected)
+            if events > protocol.max_events:
+                reason = "too_many_events"
+                raise RefusedError(reason)
+            self._check_rate(key, request, events)
         except RefusedError as refusal:
             kept = self._keep_refused(refusal.reason, arrival, protocol, key, len(raw))
             return refusal.reason, kept
@@ -337,9 +340,6 @@ class Collector:
 
     def _check_rate(self, key: WriteKey, request: Request, events: int) -> None:
         cost = max(events, 1)
-        if cost > MAX_EVENTS:
-            reason = "too_many_events"
-            raise RefusedError(reason)
         now_s = time.monotonic()
         fits = self._per_key.admits(key.key_id, cost, now_s)
         if key.kind == "browser" and request.address:
