@@ -71,10 +71,12 @@ class History:
 
     def decide(self, kind: str, *names: str, restores: str | None = None) -> None:
         """Somebody decides about the link of two identifiers, or takes a decision back."""
-        ends = [(name, surrogate(name)) for name in names] or [None, None]
+        identifier, other = (
+            (names[place], surrogate(names[place])) if names else None for place in (0, 1)
+        )
         decide(
             self.lake, kind, reason="a test", actor="ann", now=NOON,
-            identifier=ends[0], other=ends[1], restores=restores,
+            identifier=identifier, other=other, restores=restores,
         )  # fmt: skip
 
     def write(self) -> None:
