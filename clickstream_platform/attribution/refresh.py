@@ -139,13 +139,17 @@ def refresh_conversions(
     )
     if step is None:
         return _nothing_to_do(lake, "conversions")
-    longest = timedelta(hours=settings.sessions.max_duration_hours)
+    # A server may report as long after the last that a person did as a session waits for more.
+    timeout = timedelta(minutes=settings.sessions.timeout_minutes)
+    longest = timedelta(hours=settings.sessions.max_duration_hours) + timeout
     with opened_engine(settings) as backend:
         finder = Finder(backend, lake, rules, silence, longest_session=longest)
         if full:
             dates = None
         elif step.changes:
-            dates = touched_by_events(backend, lake, step.changes, rules, reach=longest)
+            dates = touched_by_events(
+                backend, lake, step.changes, rules, reach=longest, timeout=timeout
+            )
         if dates is not None:
             dates = finder.with_shared_orders(dates)
         found = finder.settled(dates)

@@ -42,15 +42,25 @@ def touched_by_sessions(backend: Engine, lake: Lake, changes: Mapping[str, Chang
     return set(ibis.union(*parts, distinct=True).to_polars().iter_rows())
 
 
-def touched_by_events(
+def touched_by_events(  # noqa: PLR0913 - what changed, what counts, and how far it reaches
     backend: Engine,
     lake: Lake,
     changes: Mapping[str, Changes],
     rules: Mapping[str, ConversionRule],
     *,
     reach: timedelta,
+    timeout: timedelta,
 ) -> list[date]:
-    """Dates of events that count and that changed, in their session or in what they allow."""
+    """Dates of events that count and that changed, in their session or in what they allow.
+
+    Args:
+        backend: Connection.
+        lake: The lake.
+        changes: Changes by upstream.
+        rules: Which events count.
+        reach: From the start of a session to the last that a server may report in it.
+        timeout: From the last that a person did in a session to the same.
+    """
     dates: set[date] = set()
     for table in ("session_events", OUTSIDE):
         dates |= dates_of_choosers(
@@ -76,7 +86,9 @@ def touched_by_events(
     )
     if sessions is None:
         return sorted(dates | _followed(set(changes["sessions"].dates), reach))
-    spans = sessions.filter(_.conversions > 0).select("session_date", end=_.ended_at.date())
+    spans = sessions.filter(_.conversions > 0).select(
+        "session_date", end=(_.ended_at + ibis.interval(timeout)).date()
+    )
     for first, last in spans.distinct().to_polars().iter_rows():
         dates |= {first + number * DAY for number in range((last - first).days + 1)}
     return sorted(dates)

@@ -1,5 +1,6 @@
 """Erasing a person from the folders beside the lake: outbox, exports, reports, Dagster."""
 
+import csv
 import gzip
 import json
 import sqlite3
@@ -177,7 +178,8 @@ class _Batches:
     def _names_in_line(self, line: bytes) -> bool:
         with suppress(ValueError):
             return self._pruned([json.loads(line)])[1] > 0
-        cells = {cell.strip(' "\r\n') for cell in line.decode("utf-8", "replace").split(",")}
+        row = next(csv.reader([line.decode("utf-8", "replace")]), [])
+        cells = set(map(canonical, row))
         return self.needles.is_in(line) or bool(cells & self.plain)
 
     def _pruned(self, value: object, key: str = "") -> tuple[object, int]:

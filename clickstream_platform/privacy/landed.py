@@ -206,7 +206,10 @@ class _Rewriting:
         self.erased = 0
         self.unlinked = 0
         self.removed: list[int] = []
-        plain = [text.encode().decode("latin-1") for text in self.verdicts.texts]
+        plain = [
+            text.encode("utf-8", "surrogateescape").decode("latin-1")
+            for text in self.verdicts.texts
+        ]
         self._forms = sorted({*eraser.needles.forms, *plain})
 
     def draft(self) -> Path | None:

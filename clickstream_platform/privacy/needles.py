@@ -33,6 +33,7 @@ SHORT = 2**16
 """Bytes up to which preparing a search for many words takes longer than searching for each."""
 
 _DIGITS = re.compile(r"\d")
+_ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _PLAIN = re.compile(rb"[0-9A-Za-z]")
 _ESCAPE_BEFORE = re.compile(rb"(?:%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtbf])$")
 _MAIL_BEFORE = re.compile(rb"[0-9A-Za-z._+-]$")
@@ -61,8 +62,8 @@ class Needles:
 
     def __init__(self, identifiers: Iterable[str], tokens: Iterable[str] = ()) -> None:
         distinctive = sorted({each for each in identifiers if is_distinctive(each)})
-        mails = _written([each for each in distinctive if "@" in each])
-        others = _written([each for each in distinctive if "@" not in each])
+        mails = written([each for each in distinctive if "@" in each])
+        others = written([each for each in distinctive if "@" not in each])
         hidden = {form for each in distinctive for form in (*_based(each), *_hashed(each))}
         hidden |= set(tokens)
         self.forms = sorted({form.decode("latin-1") for form in mails | others} | hidden)
@@ -151,13 +152,16 @@ def spellings(identifier: str) -> set[str]:
     return {text for text in texts if text}
 
 
-def _written(identifiers: Iterable[str]) -> set[bytes]:
-    """Spellings as bytes: plain, escaped for JSON, percent-encoded once and twice."""
+def written(identifiers: Iterable[str]) -> set[bytes]:
+    """Spellings as bytes: plain, as CSV, JSON and URLs write them, percent-encoded twice, too."""
     forms: set[str] = set()
     for text in {spelling for each in identifiers for spelling in spellings(each)}:
+        escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
         once = {quote(text, safe=""), quote(text, safe="@"), quote_plus(text)}
-        forms |= {text, json.dumps(text)[1:-1], text.replace("/", "\\/"), *once}
-        forms |= {quote(form, safe="") for form in once} | {form.lower() for form in once}
+        # Some write the digits of an escape small. The identifier keeps its case.
+        once |= {_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in once}
+        forms |= {text, text.replace('"', '""'), text.replace("/", "\\/"), *escaped, *once}
+        forms |= {quote(form, safe="") for form in once}
     return {form.encode("utf-8", "surrogatepass") for form in forms}
 
 

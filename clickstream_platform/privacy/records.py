@@ -12,7 +12,7 @@ from typing import Literal
 
 from clickstream_platform.privacy.declared import Declared
 from clickstream_platform.privacy.identifiers import canonical
-from clickstream_platform.privacy.needles import ERASED, Needles, is_distinctive
+from clickstream_platform.privacy.needles import ERASED, Needles, is_distinctive, written
 from clickstream_platform.privacy.subjects import Subject
 
 TextKind = Literal["lines", "csv"]
@@ -90,7 +90,10 @@ class Verdicts:
                 self._own[kind].add(self.form.normalised(kind, raw))
         self._shared = {canonical(raw) for raw in self.subject.shared_identifiers}
         self._aliases = {each.raw: each.alias for each in self.subject.replacements if each.raw}
-        plain = [raw for ids in self._own.values() for raw in ids if not is_distinctive(raw)]
+        known = {raw for kind, raw in self.subject.values if kind in self._own}
+        self._spelled = {*known, *self.subject.shared_identifiers}
+        own = {*known, *chain.from_iterable(self._own.values())}
+        plain = _texts(raw for raw in own if not is_distinctive(raw))
         leaves = {re.escape(path.rsplit(".", 1)[-1]) for _, path in self.form.fields}
         self._torn = (
             re.compile(
@@ -104,7 +107,8 @@ class Verdicts:
     @property
     def texts(self) -> list[str]:
         """Texts one of which a record holds if its fields hold the person or a shared visitor."""
-        return sorted({*chain.from_iterable(self._own.values()), *self._shared})
+        compared = chain.from_iterable(self._own.values())
+        return _texts((*compared, *self._shared, *self._spelled))
 
     @property
     def needs_fields(self) -> bool:
@@ -201,6 +205,11 @@ class Verdicts:
         value = match[2]
         new = self.instead(path, str(json.loads(value)) if value.startswith('"') else value)
         return match[0] if new is None else f"{match[1]}{json.dumps(new)}"
+
+
+def _texts(identifiers: Iterable[str]) -> list[str]:
+    """Identifiers as fields may write them."""
+    return sorted(form.decode("utf-8", "surrogateescape") for form in written(identifiers))
 
 
 def read_object(text: str) -> dict[str, object] | None:

@@ -162,17 +162,22 @@ def _stands_for_itself(raw: str) -> bool:
 
 
 def _plain_forms(raw: str) -> Iterator[str]:
-    texts = {raw, raw.strip(), raw.lower(), raw.strip().lower(), raw.casefold(), raw.upper()}
+    texts = {raw, raw.strip()}
+    if "@" in raw:  # elsewhere another case is another account
+        texts |= {raw.lower(), raw.strip().lower(), raw.casefold(), raw.upper()}
     for form in ("NFC", "NFD", "NFKC"):
         texts |= {unicodedata.normalize(form, text) for text in list(texts)}
     for text in texts:
         once = quote(text, safe="")
-        for written in (text, once, once.lower(), quote(once, safe=""), json.dumps(text)[1:-1]):
+        small = re.sub("%..", lambda escape: escape[0].lower(), once)
+        encoded = (text, once, small, quote(once, safe=""), quote(small, safe=""))
+        escaped = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+        for written in (*encoded, *escaped, text.replace('"', '""')):
             yield written.encode("utf-8", "surrogatepass").decode("latin-1")
 
 
 def _base64_forms(raw: str) -> Iterator[str]:
-    for text in {raw, raw.strip(), raw.strip().lower()}:
+    for text in {raw, raw.strip(), *([raw.strip().lower()] if "@" in raw else ())}:
         content = text.encode("utf-8", "surrogatepass")
         for shift in range(3):
             cut = content[(3 - shift) % 3 :]
@@ -351,7 +356,7 @@ def _scan_fields(settings: Settings, identifiers: Sequence[tuple[str, str]]) -> 
     found: Counter[str] = Counter()
     named: dict[str, set[str]] = {}
     for kind, raw in identifiers:
-        named.setdefault(kind, set()).add(raw.strip())
+        named.setdefault(kind, set()).add(raw)
     if not named or not settings.landing.exists():
         return found
     for path in sorted(settings.landing.rglob("*")):
@@ -368,7 +373,8 @@ def _fields_in(settings: Settings, path: Path, named: dict[str, set[str]]) -> in
     for kind, values in named.items():
         # A telephone number is written in many ways: all its digits are compared.
         is_free = form.is_spelled_freely(kind)
-        wanted = values if is_free else {raw for raw in values if not _stands_for_itself(raw)}
+        sought = values if is_free else {raw for raw in values if not _stands_for_itself(raw)}
+        wanted = {_compared(raw, is_free=is_free) for raw in sought}
         for field_path in form.paths(kind) if wanted else ():
             if is_parquet:
                 rows = pl.read_parquet(path)
@@ -387,11 +393,20 @@ def _members(text: str, path: str) -> list[str]:
     """Values of a member of JSON objects, also of one that is torn off."""
     leaf = re.escape(path.rsplit(".", 1)[-1])
     found = re.findall(rf'"{leaf}"\s*:\s*(?:"((?:[^"\\\n]|\\.)*)|([^",}}\]\s]+))', text)
-    return [quoted or bare for quoted, bare in found]
+    return [_unescaped(quoted) or bare for quoted, bare in found]
+
+
+def _unescaped(text: str) -> str:
+    """What a JSON string says; as it stands where it is torn off within an escape."""
+    with suppress(ValueError):
+        return str(json.loads(f'"{text}"'))
+    return text
 
 
 def _compared(cell: str, *, is_free: bool) -> str:
-    return re.sub(r"^(?:00)+", "", re.sub(r"[^0-9]", "", cell)) if is_free else cell.strip()
+    if is_free:
+        return re.sub(r"^(?:00)+", "", re.sub(r"[^0-9]", "", cell))
+    return unicodedata.normalize("NFKC", cell).strip()
 
 
 def _cells(text: str, delimiter: str, column: str) -> list[str]:

@@ -40,11 +40,7 @@ def find_moved_visitors(backend: Engine, lake: Lake, changes: Changes) -> None:
         f"(SELECT {columns} FROM people_removed EXCEPT SELECT {columns} FROM people_added)",
     )
     backend.fill("moved_visitors", "SELECT DISTINCT visitor_key FROM people_changed")
-    backend.fill(
-        "pairs",
-        "SELECT visitor_key, user_key FROM people UNION "
-        "SELECT visitor_key, user_key FROM people_changed",
-    )
+    _find_pairs(backend, lake, "UNION SELECT visitor_key, user_key FROM people_changed")
     backend.fill(
         "suspects",
         "SELECT visitor_key AS person_key FROM people_changed UNION "
@@ -52,11 +48,24 @@ def find_moved_visitors(backend: Engine, lake: Lake, changes: Changes) -> None:
     )
 
 
-def no_moved_visitors(backend: Engine) -> None:
+def no_moved_visitors(backend: Engine, lake: Lake) -> None:
     """Say that no visitor's person changed."""
-    backend.fill("pairs", "SELECT visitor_key, user_key FROM people")
+    _find_pairs(backend, lake)
     backend.fill("moved_visitors", "SELECT CAST(NULL AS BIGINT) AS visitor_key WHERE false")
     backend.fill("suspects", "SELECT CAST(NULL AS BIGINT) AS person_key WHERE false")
+
+
+def _find_pairs(backend: Engine, lake: Lake, more: str = "") -> None:
+    """Find the visitors whose buckets may hold a user's events.
+
+    Also those that somebody decided are not the user's: what the user did there is the user's yet.
+    """
+    view(backend, lake, "identity_merges")
+    backend.fill(
+        "pairs",
+        "SELECT visitor_key, user_key FROM people UNION SELECT identifier_key, other_key "  # noqa: S608 - queries of our own
+        f"FROM identity_merges WHERE decision_id IS NOT NULL {more}",
+    )
 
 
 def parts_of_suspects(backend: Engine, policy: SessionPolicy, buckets: int) -> Parts:

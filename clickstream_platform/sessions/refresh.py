@@ -105,7 +105,9 @@ class _Run:
             backend,
             policy=self.policy,
             buckets=self.buckets,
-            is_bucketed=consumed["bucketed"] == 1,
+            # Until identity has seen an event, nobody knows in whose buckets its user has any.
+            is_bucketed=consumed["bucketed"] == 1
+            and lake.consumed("identity_map", "events") == versions["events"],
         )
         view(backend, lake, "identity_map")
         self.backend.fill("people", "FROM identity_map")
@@ -168,7 +170,7 @@ class _Run:
                 find_turned_days(backend, lake, told)
                 islands.add_turned(backend)
         else:
-            islands.no_moved_visitors(backend)
+            islands.no_moved_visitors(backend, lake)
             self._find_points(set(dates))
             islands.add_whole_dates(backend, dates)
         points = self.backend.height("points")
@@ -192,7 +194,7 @@ class _Run:
     def _find_changes(self, events: Changes) -> None:
         backend, lake = self.backend, self.lake
         people = self._changes("identity_map")
-        islands.no_moved_visitors(backend)
+        islands.no_moved_visitors(backend, lake)
         if people is not None and islands.all_there(people.removed):
             if people.added or people.removed:
                 islands.find_moved_visitors(backend, lake, people)

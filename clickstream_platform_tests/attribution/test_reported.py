@@ -7,7 +7,7 @@ from functools import partial
 from clickstream_platform.attribution import refresh_conversions
 from clickstream_platform.collection.consent_log import refresh_consents, refresh_person_consents
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.frames import NOON
+from clickstream_platform_tests.frames import NOON, day
 from clickstream_platform_tests.sessions.history import History, visit
 from clickstream_platform_tests.sessions.test_server_events import report, seen
 from clickstream_platform_tests.stored import rows_of
@@ -57,3 +57,24 @@ def test_report_about_a_visitor_is_of_its_person(settings: Settings) -> None:
     assert conversions_of(history) == [("phone", False, Decimal(10))]
     history.add(visit("login", "phone", DAY, user_id="ann", country=HOME))
     assert conversions_of(history) == [("ann", False, Decimal(10))]
+
+
+def test_purchase_reported_after_midnight_follows_its_session(settings: Settings) -> None:
+    # Ann's session ends five minutes before midnight, and the shop reports five minutes after.
+    history = History(settings)
+    last = seen_at_home("a0", DAY / 2 - 5)
+    history.add(last, report_at_home("s0", DAY / 2 + 5))
+    assert conversions_of(history) == [("ann", True, Decimal(10))]
+    history.add(last | {"is_bot": True})
+    assert conversions_of(history) == []
+
+
+def test_purchase_reported_after_the_longest_session_is_in_it(settings: Settings) -> None:
+    # 24 hours from a minute before one midnight to a minute before the next, then the report.
+    history = History(settings)
+    start = DAY / 2 - 1
+    history.add(*(seen_at_home(f"a{i}", start + 30 * i) for i in range(49)))
+    history.add(report_at_home("s0", start + DAY + 6))
+    assert conversions_of(history) == [("ann", True, Decimal(10))]
+    refresh_conversions(history.lake, settings, dates=[day(2)])
+    assert conversions_of(history) == [("ann", True, Decimal(10))]

@@ -1,6 +1,8 @@
 """Erasure: gone from every store, others untouched, proven by a scan, and never back."""
 
+import csv
 import gzip
+import io
 import json
 import re
 import sqlite3
@@ -209,6 +211,32 @@ def test_a_file_that_was_never_taken_is_cleaned_too(home: Settings) -> None:
     assert 'view,123,"a, b"\r\n' in kept
     assert re.search("view,unlinked-[0-9a-f]{16},none\r\n", kept)
     assert pl.read_parquet(parquet).equals(rows[1:])
+
+
+@pytest.mark.parametrize("user", ["zoë", 'o"neil', "a\\b", "50%"])
+def test_plain_ids_are_found_in_waiting_files_however_they_are_written(
+    home: Settings, user: str
+) -> None:
+    ids = [user, "zoe", "oneil", "50", "b"]
+    records = [record(70 + number, f"cookie-{number}", each) for number, each in enumerate(ids)]
+    utf8 = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records)
+    table = io.StringIO()
+    csv.writer(table).writerows([("event_name", "user_id"), *(("view", each) for each in ids)])
+    files = [
+        land(home, "escaped.ndjson.gz", zipped(records)),
+        land(home, "plain.ndjson", utf8.encode()),
+        land(home, "table.csv", table.getvalue().encode()),
+    ]
+    erase(home, ("user", user))
+    escaped, plain = (
+        [json.loads(line)["user_id"] for line in text.splitlines()]
+        for text in (gzip.decompress(files[0].read_bytes()), files[1].read_bytes())
+    )
+    assert escaped == plain == ids[1:]
+    assert [row[1] for row in csv.reader(files[2].read_text().splitlines())] == [
+        "user_id",
+        *ids[1:],
+    ]
 
 
 def test_records_are_found_by_position_where_no_field_says_it(home: Settings) -> None:

@@ -108,6 +108,30 @@ def test_addresses_beyond_ascii_are_found_in_either_case(known: str, spelled: st
             assert finds(text.encode()), (name, text)  # type: ignore[operator]  # functions
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("?user=Ann%2FBob%2212345", id="percent-encoded"),
+        pytest.param("?user=Ann%2fBob%2212345", id="percent-encoded with small digits"),
+        pytest.param("?to=%3Fuser%3DAnn%252fBob%252212345", id="twice, with small digits"),
+        pytest.param(json.dumps('Ann/Bob"12345'), id="escaped for JSON"),
+        pytest.param('1,"Ann/Bob""12345",2', id="quoted for CSV"),
+    ],
+)
+def test_identifiers_are_found_as_urls_json_and_csv_write_them(text: str) -> None:
+    for name, finds in finders('Ann/Bob"12345'):
+        assert finds(text.encode()), name  # type: ignore[operator]  # functions
+
+
+@pytest.mark.parametrize(
+    "text", ["ann/bob12345", "ANN/BOB12345", "ann%2fbob12345", "YW5uL2JvYjEyMzQ1"]
+)
+def test_another_case_is_another_account(text: str) -> None:
+    # The last one is ann/bob12345 in base64.
+    for name, finds in finders("Ann/Bob12345"):
+        assert not finds(text.encode()), name  # type: ignore[operator]  # functions
+
+
 def test_redacting_leaves_the_rest() -> None:
     text = b'{"a": "ann@example.com", "b": "joann@example.com", "c": "ANN%40EXAMPLE.COM"}'
     clean = b'{"a": "[erased]", "b": "joann@example.com", "c": "[erased]"}'

@@ -125,6 +125,23 @@ def test_plain_identifiers_are_sought_in_their_fields(
     assert scan_residue(settings, [("visitor", "123")], []).total == count
 
 
+@pytest.mark.parametrize(
+    ("identifier", "content"),
+    [
+        pytest.param("zoë", rb'{"user_id": "zo\u00eb"}', id="escaped"),
+        pytest.param("zoë", rb'{"user_id": "zo\u00EB", "page', id="escaped in a torn record"),
+        pytest.param("zoë", '{"user_id": "zoe\u0308"}'.encode(), id="in another form of Unicode"),
+        pytest.param("ann", '{"user_id": " \uff41\uff4e\uff4e"}'.encode(), id="in full width"),
+        pytest.param('o"n', rb'{"user_id": "o\"n"}', id="with a quote"),
+    ],
+)
+def test_plain_identifiers_are_sought_however_json_writes_them(
+    settings: Settings, identifier: str, content: bytes
+) -> None:
+    write(settings, "landing/canonical/a.ndjson.gz", gzip.compress(content))
+    assert scan_residue(settings, [("user", identifier)], []).total == 1
+
+
 def test_plain_identifiers_are_sought_in_cells(settings: Settings) -> None:
     write(settings, "landing/canonical/a.csv", b"visitor_id,n\n123,5\n5,123\n00123,1\n")
     rows = pl.DataFrame({"visitor_id": ["123", "00123"], "n": [1, 123]})

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from clickstream_platform.identity import refresh_identity
+from clickstream_platform.identity import decide, refresh_identity
 from clickstream_platform.lake import Lake, Refreshed
 from clickstream_platform.sessions import SessionPolicy, refresh_sessions
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.frames import events_frame, surrogate
+from clickstream_platform_tests.frames import NOON, events_frame, surrogate
 from clickstream_platform_tests.sessions.making import assert_same
 from clickstream_platform_tests.sessions.walk import person_of, walk
 from clickstream_platform_tests.stored import bring, rows_of
@@ -68,6 +68,16 @@ class History:
         self.drop(theirs)
         for table in ("events", "identity_map", *TABLES):
             self.lake.vacuum(table)
+
+    def decide(self, kind: str, *names: str, restores: str | None = None) -> None:
+        """Somebody decides about the link of two identifiers, or takes a decision back."""
+        identifier, other = (
+            (names[place], surrogate(names[place])) if names else None for place in (0, 1)
+        )
+        decide(
+            self.lake, kind, reason="a test", actor="ann", now=NOON,
+            identifier=identifier, other=other, restores=restores,
+        )  # fmt: skip
 
     def write(self) -> None:
         bring(self.lake, "events", self.frame())

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
-from clickstream_platform.identity import refresh_identity
+from clickstream_platform.identity import decisions_of, refresh_identity
+from clickstream_platform.sessions import refresh_sessions
 from clickstream_platform.settings import SessionSettings, Settings, load_settings
 from clickstream_platform_tests.laws import lives
 from clickstream_platform_tests.sessions.history import (
@@ -71,6 +72,8 @@ class Life:
             "compact": lambda: self.history.lake.compact(self.rng.choice(["events", *TABLES])),
             "refresh": self.history.refresh,
             "people only": lambda: refresh_identity(self.history.lake, self.history.settings),
+            "sessions only": lambda: refresh_sessions(self.history.lake, self.history.settings),
+            "decide": self.decide,
             "killed": self.killed,
         }
 
@@ -105,13 +108,24 @@ class Life:
             except KeyboardInterrupt:
                 return
 
+    def decide(self) -> None:
+        links = self.history.lake.scan("identity_merges").collect()
+        standing = decisions_of(self.history.lake).filter(kind="unmerge")["decision_id"].to_list()
+        taken_back = decisions_of(self.history.lake)["restores"].to_list()
+        open_ones = sorted({*standing} - {*taken_back})
+        if open_ones and self.rng.random() < 0.3:
+            self.history.decide("restore", restores=self.rng.choice(open_ones))
+        elif not links.is_empty():
+            link = links.row(self.rng.randrange(links.height), named=True)
+            self.history.decide("unmerge", link["identifier_id"], link["other_id"])
+
     def some(self) -> list[dict[str, Any]]:
         known = [it for k, it in sorted(self.history.events.items()) if k[0] == "e"]
         return self.rng.sample(known, min(len(known), 3))
 
 
 STEPS = ("arrive", "arrive", "arrive in pieces", "repeat", "change", "vanish", "erase", "vacuum",
-         "compact", "refresh", "people only", "killed")  # fmt: skip
+         "compact", "refresh", "people only", "sessions only", "decide", "killed")  # fmt: skip
 
 
 POLICIES = {

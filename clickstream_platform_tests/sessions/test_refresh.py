@@ -171,6 +171,40 @@ def test_second_user_on_a_device_takes_its_history_back(settings: Settings) -> N
     history.check()
 
 
+def test_events_on_a_device_that_was_parted_from_its_user_stay_in_their_sessions(
+    settings: Settings,
+) -> None:
+    # They lie in the bucket of the device, to which nothing leads from Ann any more.
+    assert surrogate("kiosk") % BUCKETS != surrogate("ann") % BUCKETS
+    history = History(settings)
+    history.add(
+        *passers_by(),
+        visit("a1", "kiosk", 0, user_id="ann"),
+        visit("a2", "kiosk", 10),
+        visit("a3", "kiosk", 20, user_id="ann"),
+    )
+    history.refresh()
+    history.decide("unmerge", "kiosk", "ann")
+    history.refresh()
+    history.add(visit("a4", None, 30, user_id="ann"))
+    done = history.refresh()
+    assert (starts(history)["ann"], starts(history)["kiosk"]) == (["a1"], ["a2"])
+    assert done.rows_read == 3
+    history.check()
+
+
+def test_events_that_identity_has_not_seen_yet_are_in_sessions(settings: Settings) -> None:
+    assert surrogate("kiosk") % BUCKETS != surrogate("ann") % BUCKETS
+    history = History(settings)
+    history.add(*passers_by(), visit("a1", None, 0, user_id="ann"))
+    history.refresh()
+    history.add(visit("a2", "kiosk", 5 * DAY, user_id="ann"))
+    refresh_sessions(history.lake, history.settings)
+    assert starts(history)["ann"] == ["a1", "a2"]
+    history.refresh()
+    history.check()
+
+
 def test_event_that_says_something_else_is_summed_up_anew(settings: Settings) -> None:
     history = History(settings)
     history.add(
