@@ -29,12 +29,17 @@ LONG_NUMBER = 12
 LONG_NAME = 16
 """Characters from which letters alone are an identifier rather than a word."""
 
+CERTAIN = 20
+"""Letters and digits of an identifier from which nobody else's begins with it, as of a UUID."""
+
 SHORT = 2**16
 """Bytes up to which preparing a search for many words takes longer than searching for each."""
 
 _DIGITS = re.compile(r"\d")
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
 _PLAIN = re.compile(rb"[0-9A-Za-z]")
+_PLAIN_BEFORE = re.compile(rb"[0-9A-Za-z]$")
+_JOINED = re.compile(rb"[_-]?[0-9A-Za-z]")
 _ESCAPE_BEFORE = re.compile(rb"(?:%(?:25)?[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\[nrtbf])$")
 _MAIL_BEFORE = re.compile(rb"[0-9A-Za-z._+-]$")
 _MAIL_AFTER = re.compile(rb"[0-9A-Za-z-]|\.[0-9A-Za-z]")
@@ -63,15 +68,19 @@ class Needles:
     def __init__(self, identifiers: Iterable[str], tokens: Iterable[str] = ()) -> None:
         distinctive = sorted({each for each in identifiers if is_distinctive(each)})
         mails = written([each for each in distinctive if "@" in each])
-        others = written([each for each in distinctive if "@" not in each])
+        others = [each for each in distinctive if "@" not in each]
+        certain = written([each for each in others if _is_certain(each)])
+        plain = written([each for each in others if not _is_certain(each)])
         hidden = {form for each in distinctive for form in (*_based(each), *_hashed(each))}
         hidden |= set(tokens)
-        self.forms = sorted({form.decode("latin-1") for form in mails | others} | hidden)
+        told = mails | certain | plain
+        self.forms = sorted({form.decode("latin-1") for form in told} | hidden)
         self._folded = {form.encode("latin-1").lower() for form in self.forms}
         self._searches = [
-            _Search(mails, is_mail=True),
-            _Search(others, is_mail=False),
-            _Search({form.encode() for form in hidden}, is_mail=False, is_bounded=False),
+            _Search(mails, goes_on=_MAIL_AFTER, is_mail=True),
+            _Search(certain, goes_on=_PLAIN),
+            _Search(plain, goes_on=_JOINED),
+            _Search({form.encode() for form in hidden}, is_bounded=False),
         ]
 
     def __bool__(self) -> bool:
@@ -115,11 +124,19 @@ class Needles:
 class _Search:
     """One pattern of many forms, longest first, with what may not stand around a match."""
 
-    def __init__(self, forms: set[bytes], *, is_mail: bool, is_bounded: bool = True) -> None:
+    def __init__(
+        self,
+        forms: set[bytes],
+        *,
+        goes_on: re.Pattern[bytes] = _PLAIN,
+        is_mail: bool = False,
+        is_bounded: bool = True,
+    ) -> None:
         listed = sorted(forms, key=lambda form: (-len(form), form))
         pattern = b"|".join(map(re.escape, listed))
         self._pattern = re.compile(pattern, re.IGNORECASE if is_mail else 0) if listed else None
-        self._is_mail = is_mail
+        self._goes_on = goes_on
+        self._is_cut = _MAIL_BEFORE if is_mail else _PLAIN_BEFORE
         self._is_bounded = is_bounded
 
     def spans(self, text: bytes) -> list[tuple[int, int]]:
@@ -132,15 +149,15 @@ class _Search:
         ]
 
     def _stands_alone(self, text: bytes, start: int, end: int) -> bool:
+        if self._goes_on.match(text[end : end + 2]):
+            return False
         before = text[max(0, start - _LONGEST_ESCAPE) : start]
-        after = text[end : end + 2]
-        if self._is_mail:
-            is_cut = _MAIL_BEFORE.search(before) is not None
-            goes_on = _MAIL_AFTER.match(after) is not None
-        else:
-            is_cut = _PLAIN.match(before[-1:]) is not None
-            goes_on = _PLAIN.match(after) is not None
-        return not goes_on and (not is_cut or _ESCAPE_BEFORE.search(before) is not None)
+        return not self._is_cut.search(before) or _ESCAPE_BEFORE.search(before) is not None
+
+
+def _is_certain(identifier: str) -> bool:
+    """Whether a longer one that begins with it is made of it; `user-12-3` is not of `user-12`."""
+    return sum(map(str.isalnum, canonical(identifier))) >= CERTAIN
 
 
 def spellings(identifier: str) -> set[str]:

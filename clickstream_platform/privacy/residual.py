@@ -37,6 +37,7 @@ from clickstream_platform.settings import Settings
 
 _BLOCK = 2**24
 _OVERLAP = 2**12
+_UNGUESSED = 20  # letters and digits from which no other identifier goes on with a hyphen
 _SHORT = 2**16  # up to here it takes longer to prepare a search for many words than to search
 _SHORTEST, _LONG_NUMBER, _LONG_NAME = 8, 12, 16
 _ENDINGS = re.compile(r"(\.(gz|csv|tsv|ndjson|jsonl|json|log|txt|parquet|zip|db|html))+$")
@@ -146,6 +147,8 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     is_mail = re.search(r"@|%(?:25)?40", text[start:end]) is not None
     inner = r"[0-9A-Za-z._+-]$" if is_mail else r"[0-9A-Za-z]$"
     outer = r"[0-9A-Za-z-]|\.[0-9A-Za-z]" if is_mail else r"[0-9A-Za-z]"
+    if not is_mail and sum(map(str.isalnum, text[start:end])) < _UNGUESSED:
+        outer = r"[_-]?[0-9A-Za-z]"  # user-12-3 is somebody else than user-12
     if re.match(outer, tail):
         return False
     return not re.search(inner, lead) or _ESCAPES.search(lead) is not None

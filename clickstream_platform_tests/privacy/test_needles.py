@@ -77,6 +77,26 @@ def test_longer_and_shorter_ids_are_other_people(text: str) -> None:
         assert not finds(text.encode()), name  # type: ignore[operator]  # functions
 
 
+@pytest.mark.parametrize("text", ["user-1234-5", "user-1234_b", "user-1234-5-6"])
+def test_ids_that_go_on_behind_a_hyphen_are_other_people(text: str) -> None:
+    for name, finds in finders("user-1234"):
+        assert not finds(f'{{"user_id":"{text}"}}'.encode()), name  # type: ignore[operator]  # functions
+
+
+@pytest.mark.parametrize(
+    "text", ["auth0|user-1234", "GA1.2.user-1234", "user-1234-", "u_user-1234"]
+)
+def test_ids_are_found_within_what_is_made_of_them(text: str) -> None:
+    for name, finds in finders("user-1234"):
+        assert finds(f'{{"user_id":"{text}"}}'.encode()), name  # type: ignore[operator]  # functions
+
+
+def test_long_ids_are_found_whatever_goes_on_behind_a_hyphen() -> None:
+    uuid = "0b6c3e1a-7d52-4f0e-9b8a-2c41d7e6f503"
+    for name, finds in finders(uuid):
+        assert finds(f'{{"cart":"{uuid}_cart"}}'.encode()), name  # type: ignore[operator]  # functions
+
+
 @pytest.mark.parametrize(
     ("identifier", "verdict"),
     [
