@@ -83,7 +83,7 @@ SIEVE = "|".join(
         # What hides something else: letters and digits that nobody needs to encode, an encoded
         # percent, plus, parenthesis, equals sign, or blank between digits.
         r"%(?:2[5bB8dDeE]|3[0-9dD]|4[0-9A-Fa-f]|5[0-9aAcCfF]|6[0-9A-Fa-f]|7[0-9aA]|20[0-9(])",
-        r"\\u00(?:2[0-5b-eB-E]|3[0-9dD]|[4-7])",
+        r"\\u00(?:2[0-5b-fB-F]|3[0-9dD]|[4-7])",
         rf"{_ENTITY}[;A-Za-z%]",
         # Records and keys of several words within a URL or in HTML.
         r"(?:%22|quot;|#34;)\s*(?::|%3[aA])|%20[A-Za-z]{2,8}=",

@@ -407,6 +407,7 @@ PLACES = ["{}", "see {} now", "https://a.example/p?x={}&a=1", "/p;x={}/q#y={}", 
 @example("4111 1111 1111 1111", ["wide"], "{}")
 @example("06 12 34 56 78", ["blanks that do not break"], "{}")
 @example("First Name=Ann", ["JSON"], "{}")
+@example(r"0151\u002f23456789", [], "{}")
 def test_the_sieve_holds_back_every_writing(value: str, chain: list[str], place: str) -> None:
     for name in chain:
         value = WRITINGS[name](value)
