@@ -147,7 +147,17 @@ _ALL_KEYS = (
     | OPAQUE_KEYS
 )
 PHONE_ENDINGS = ("phone", "phonenumber")
-_ENDINGS = (*SECRET_ENDINGS, *PHONE_ENDINGS)
+NAME_ENDINGS = (
+    "firstname",
+    "lastname",
+    "fullname",
+    "surname",
+    "givenname",
+    "familyname",
+    "middlename",
+    "maidenname",
+)
+_ENDINGS = (*SECRET_ENDINGS, *PHONE_ENDINGS, *NAME_ENDINGS)
 
 MASKED = re.compile(rf"\[[a-z]+\]|{TOKEN}")
 """What a mask looks like, or a pseudonym: neither holds anything to mask."""
@@ -167,13 +177,13 @@ _LONGEST_KNOWN = 64
 
 
 def plain_key(key: str) -> str:
-    """Bring a key to the form of the lists above: ``user[E-Mail]`` is ``email``."""
+    """Bring a key to the form of the lists above: ``user[E-Mail][0]`` is ``email``."""
     return _plain_key(key) if len(key) <= _LONGEST_KNOWN else _plain_key.__wrapped__(key)
 
 
 @lru_cache(maxsize=4096)
 def _plain_key(key: str) -> str:
-    parts = _PART.findall(key)
+    parts = [part for part in _PART.findall(key) if not part.isdigit()]
     return re.sub(r"[^a-z0-9]", "", parts[-1].lower()) if parts else ""
 
 
@@ -209,7 +219,7 @@ def _announced_value(key: str, value: str) -> str | None:
 def _announced_person(key: str, value: str) -> str | None:
     if key in ADDRESS_KEYS:
         return "ip" if truncated_ip(value) not in {None, value} else None
-    if key in NAME_KEYS:
+    if key in NAME_KEYS or key.endswith(NAME_ENDINGS):
         return "name"
     if key in BIRTH_KEYS:
         return "birthdate"

@@ -48,7 +48,7 @@ CARD_PREFIXES = re.compile(
     r"|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"  # Mastercard
     r"|3[47]\d{13}"  # American Express
     r"|3(?:0[0-5]|[689]\d)\d{11}"  # Diners Club
-    r"|6(?:011|5\d\d|4[4-9]\d|22\d)\d{12}"  # Discover, UnionPay
+    r"|6(?:011|5\d\d|4[4-9]\d|2\d\d)\d{12}|220[0-4]\d{12}"  # Discover, UnionPay, Mir
     r"|35(?:2[89]|[3-8]\d)\d{12}|(?:2131|1800)\d{11}"  # JCB
     r"|(?:50[12]\d|5[6-9]\d\d|6(?:304|759|76[1-3]))\d{12}"  # Maestro
 )
@@ -60,8 +60,17 @@ CARD_DIGITS = range(12, 20)
 PHONE_DIGITS = range(6, 16)
 """Digits of a telephone number under a key that announces one (E.164 allows 15)."""
 
-_LOCAL = r"\w.!#$'*+^`{|}~-"
+_MARKS = (
+    "\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0980-\u0df4"
+    "\u0e31-\u0e4e\u0eb1-\u0ece\u102b-\u103e\u17b6-\u17d3"
+)
+"""Vowels and accents that are characters of their own and, to Python, no letters."""
+
+_LOCAL = rf"\w{_MARKS}.!#$'*+^`{{|}}~-"
+_LABEL = rf"[\w{_MARKS}-]+"
+_DOMAIN = rf"(?:{_LABEL}\.)+(?:xn--[a-z0-9-]+|[^\W\d_](?:[^\W\d_]|[{_MARKS}]){{1,62}})"
 _SHORTEST_NATIONAL, _LONGEST_NATIONAL = 9, 12
+_SHORTEST_ABROAD, _LONGEST_ABROAD = 10, 17
 _GTIN_LENGTHS = {13, 14}
 
 
@@ -129,7 +138,10 @@ def _iban(match: re.Match[str]) -> int:
 
 
 def _national_phone(match: re.Match[str]) -> int:
-    groups = re.findall(r"\d+", match.group())
+    groups = re.findall(r"[0-9]+", match.group())
+    if match.group().startswith("00"):
+        digits = sum(map(len, groups))
+        return len(match.group()) if _SHORTEST_ABROAD <= digits <= _LONGEST_ABROAD else 0
     longest = _LONGEST_NATIONAL if len(groups) == 2 else _LONGEST_NATIONAL - 1  # noqa: PLR2004 - area and number
     return len(match.group()) if _SHORTEST_NATIONAL <= sum(map(len, groups)) <= longest else 0
 
@@ -137,57 +149,84 @@ def _national_phone(match: re.Match[str]) -> int:
 EMAIL = Rule(
     "email",
     re.compile(
-        rf"(?<![{_LOCAL}])[{_LOCAL}]++@(?:[\w-]+\.)+(?:xn--[a-z0-9-]+|[^\W\d_]{{2,24}})",
+        rf"(?<![{_LOCAL}])[{_LOCAL}]++@(?:{_DOMAIN}"
+        r"|\[(?:IPv6:[0-9a-fA-F:.]{2,45}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})\])",
     ),
     _email,
     "@",
 )
-JWT = Rule("token", re.compile(r"eyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?"), _whole, "eyJ")
+QUOTED_EMAIL = Rule(
+    "email",
+    re.compile(rf"(?<![\w\"\\])\"(?:[^\"\\\n]|\\.){{1,64}}\"@{_DOMAIN}"),
+    _email,
+    '"@',
+)
+JWT = Rule(
+    "token",
+    # What has no second part is taken whole and let go: "eyJ" again and again takes no time.
+    re.compile(r"eyJ[\w-]{5,}+(\.[\w-]{5,}(?:\.[\w-]*)?)?"),
+    lambda match: len(match.group()) if match[1] else 0,
+    "eyJ",
+)
 BEARER = Rule("token", re.compile(r"(?<=\b[Bb]earer )[\w.~+/=-]{12,}"), _whole, "earer ")
+SERVICE_TOKEN = Rule(
+    "token",
+    re.compile(
+        r"gh[oprsu]_[A-Za-z0-9]{36}|github_pat_\w{22,}|glpat-[\w-]{20,}"  # GitHub, GitLab
+        r"|xox[a-z]-[\w-]{10,}|A[KS]IA[A-Z2-7]{16}"  # Slack, AWS
+        r"|[rs]k_(?<![^\W_][rs]k_)(?:live|test)_[A-Za-z0-9]{16,}"  # Stripe
+    ),
+    _whole,
+    "",
+)
 CARD = Rule(
     "card",
     re.compile(
-        r"(?<![\w.-])(?:\d{13,16}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,4}|\d{4}([ -])\d{6}\2\d{4,5})"
-        r"(?![\w-]|\.\d)"
+        r"(?<![\w.-])(?:[0-9]{13,16}|[0-9]{4}([ .-])[0-9]{4}\1[0-9]{4}\1[0-9]{1,4}"
+        r"|[0-9]{4}([ .-])[0-9]{6}\2[0-9]{4,5})(?![\w-]|\.\d)"
     ),
     _card,
     "",
 )
 INTERNATIONAL_PHONE = Rule(
     "phone",
-    re.compile(r"(?<![\w+])\+\(?[1-9](?:[ ().\-/\xa0]{0,3}\d){7,14}(?![\d:])"),
+    re.compile(r"(?<![\w+])\+\(?[1-9](?:[ ().\-/\xa0]{0,3}[0-9]){7,14}(?![\d:])"),
     _whole,
     "+",
 )
 AMERICAN_PHONE = Rule(
     "phone",
     re.compile(
-        r"(?<![\w.(-])(?:1[ .-])?(?:\([2-9]\d\d\)[ -]?[2-9]\d\d[ .-]"
-        r"|[2-9]\d\d([ .-])[2-9]\d\d\1)\d{4}(?![\w-]|\.\d)"
+        r"(?<![\w.(-])(?:1[ .-])?(?:\([2-9][0-9]{2}\)[ -]?[2-9][0-9]{2}[ .-]?"
+        r"|[2-9][0-9]{2}([ .-])[2-9][0-9]{2}\1)[0-9]{4}(?![\w-]|\.\d)"
     ),
     _whole,
     "",
 )
 NATIONAL_PHONE = Rule(
     "phone",
-    re.compile(r"(?<![\w.-])\(?0[1-9]\d{0,3}\)?[ /-]\d{2,8}(?:[ -]\d{2,4}){0,3}(?![\w-]|\.\d)"),
+    re.compile(
+        r"(?<![\w.-])(?:\(?0[1-9][0-9]{0,3}\)?(?: ?/ ?|[ -])[0-9]{2,8}(?:[ -][0-9]{2,4}){0,3}"
+        r"|0[1-9](?:\.[0-9]{2}){4}|0[1-9][0-9]{0,2}/[0-9]{2,3}(?:\.[0-9]{2}){2}"
+        r"|00 ?[1-9][0-9]{0,2} (?:\(0\) ?)?[0-9]{1,8}(?:[ /-][0-9]{2,8}){0,4})(?![\w-]|\.\d)"
+    ),
     _national_phone,
     "0",
 )
 SOCIAL_SECURITY = Rule(
     "ssn",
-    re.compile(r"(?<![\w.-])(?!000|666|9)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-]|\.\d)"),
+    re.compile(r"(?<![\w.-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-]|\.\d)"),
     _whole,
     "-",
 )
 IBAN = Rule(
     "iban",
-    re.compile(r"(?<![^\W_])[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)"),
+    re.compile(r"(?<![^\W_])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)"),
     _iban,
     "",
 )
 
-WORD_RULES = (EMAIL, JWT, BEARER)
+WORD_RULES = (EMAIL, QUOTED_EMAIL, JWT, BEARER)
 """Rules for what is made of letters."""
 
 NUMBER_RULES = (
@@ -201,7 +240,7 @@ NUMBER_RULES = (
 """Rules for what is made of digits, in the order in which they are tried."""
 
 NUMBERS = re.compile(
-    r"\d{10}|\d[ ./)\-\xa0]{1,2}\(?\d\d|\d\)\d|\+\(?\d|(?<![A-Za-z0-9])[A-Z]{2}\d\d[A-Z0-9 ]"
+    r"\d{10}|\d[ ./)\-\xa0]{1,3}\(?\d\d|\d\)\d|\+\(?\d|(?<![A-Za-z0-9])[A-Z]{2}\d\d[A-Z0-9 ]"
 )
 """What every text matches in which a number rule finds something."""
 

@@ -14,6 +14,7 @@ from clickstream_platform.privacy.minimisation.addresses import truncated_ip
 from clickstream_platform.privacy.minimisation.encodings import (
     decoded_once,
     is_json,
+    plainly_written,
     unescaped,
     unquoted_plus,
 )
@@ -27,6 +28,7 @@ from clickstream_platform.privacy.minimisation.patterns import (
     HARMLESS,
     NUMBER_RULES,
     NUMBERS,
+    SERVICE_TOKEN,
     WORD_RULES,
     Rule,
     is_card,
@@ -91,11 +93,14 @@ _MEMBER = re.compile(
 _COLON = re.compile(r"\s*+:")
 _NUMBER = re.compile(r"-?\d[\d.eE+-]*")
 _WORDS = frozenset({"true", "false", "null"})
-_BARE_PHONE = re.compile(r"\+[1-9][0-9+().-]{7,}")
+_BARE_PHONE = re.compile(r"\+(?:[1-9]|\(|%28)(?:[0-9+().-]|%20|%2[89]){7,}")
 """A telephone number whose plus was not encoded, and so reads as a blank."""
+_NUMBERED_KEYS = ("id", "sku")
+"""How keys end whose digits are no card number."""
 _SPECIAL = re.compile(r"[@%&=+\\{\[]|//|earer |^[^:/]{3,6}:|[^\x00-\x7f]")
 _MIN_BASE64 = 14
 _MIN_PERSONAL = 5
+_MIN_SERVICE_TOKEN = 18
 _PATH_SAFE = "~:@!$&'()*+,;="
 _QUERY_SAFE = "~:@!$'()*,;/"
 _JSON_ENDS = {"{": "}", "[": "]"}
@@ -150,10 +155,21 @@ class Scrubber:
             return self._json(text, depth)
         if _URL_FORMS.fullmatch(stripped):
             return self.url(text, depth)
+        return self._otherwise_written(text, depth) or self._prose(text, depth)
+
+    def _otherwise_written(self, text: str, depth: int) -> Cleaned | None:
+        """Scrub a text as ASCII would write it; None if it is so, or nothing is in it."""
+        written = plainly_written(text)
+        cleaned = self.text(written, depth + 1) if written != text else Cleaned(text)
+        return cleaned if cleaned.kinds else None
+
+    def _prose(self, text: str, depth: int) -> Cleaned:
         kinds: set[str] = set()
         text = self._embedded(text, kinds, depth)
         for rule in WORD_RULES:
             text = _apply(rule, text, kinds)
+        if len(text) >= _MIN_SERVICE_TOKEN:
+            text = _apply(SERVICE_TOKEN, text, kinds)
         if NUMBERS.search(text):
             for rule in NUMBER_RULES:
                 text = _apply(rule, text, kinds)
@@ -280,7 +296,7 @@ class Scrubber:
             return self.text(text, depth + 1)
         plain = plain_key(key)
         kind = announced(plain, text, in_url=False)
-        if kind is None and not plain.endswith(("id", "sku")) and is_card(text):
+        if kind is None and not plain.endswith(_NUMBERED_KEYS) and is_card(text):
             kind = "card"
         return Cleaned(f'"{mask(kind)}"', _kinds(kind)) if kind else Cleaned(text)
 
@@ -303,7 +319,7 @@ class Scrubber:
         plain = plain_key(key)
         if kind := announced(plain, text, in_url=False):
             return Cleaned(_in_place(kind, text), _kinds(kind))
-        if plain.endswith(("id", "sku")) and text.isdigit():
+        if plain.endswith(_NUMBERED_KEYS) and text.isdigit():
             return Cleaned(body)
         cleaned = self.text(text, depth + 1)
         if not cleaned.kinds:
@@ -357,7 +373,8 @@ class Scrubber:
     def _key_of(self, raw: str) -> tuple[str, bool, bool]:
         """Plain form of a query key, whether it may announce anything, or is itself personal."""
         if (known := self._keys.get(raw)) is None:
-            plain = plain_key(unquote(raw))
+            # Where a page wrote out its links as HTML, keys but the first begin with an entity.
+            plain = plain_key(unquote(raw).removeprefix("amp;"))
             known = plain, announces(plain), not _is_plain(raw)
             self._keys[raw] = known
         return known
@@ -370,7 +387,7 @@ class Scrubber:
             return _quoted_mask(_in_place(kind, decoded))
         if _BARE_PHONE.fullmatch(value):
             decoded = "+" + decoded[1:]
-        if plain.endswith("id") and decoded.isdigit():
+        if plain.endswith(_NUMBERED_KEYS) and decoded.isdigit():
             return value
         cleaned = self.text(decoded, depth + 1)
         if not cleaned.kinds:
@@ -476,6 +493,12 @@ def _is_plain(text: str) -> bool:
         return True
     if text.isdigit() and text.isascii():
         return not is_card(text)
-    if _SPECIAL.search(text) or (len(text) >= _MIN_BASE64 and _BASE64.search(text)):
+    if _SPECIAL.search(text) or (len(text) >= _MIN_BASE64 and _may_hide(text)):
         return False
     return NUMBERS.search(text) is None
+
+
+def _may_hide(text: str) -> bool:
+    """Tell whether a word of some length may be a token or encoded."""
+    is_token = len(text) >= _MIN_SERVICE_TOKEN and SERVICE_TOKEN.pattern.search(text)
+    return bool(is_token or _BASE64.search(text))
