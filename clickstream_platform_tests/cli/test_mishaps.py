@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from clickstream_platform.cli.app import app, load_commands, main
 from clickstream_platform.cli.output import printable
-from clickstream_platform.orchestration.running import OWN_CLASS
+from clickstream_platform.orchestration.running import in_words
 
 PAGE_VIEW = (
     '{"event_name": "page_view", "occurred_at": "2026-03-01T12:00:00Z", "visitor_id": "v"}\n'
@@ -172,7 +172,9 @@ def test_doctor_reads_every_definition(tmp_path: Path, file: str) -> None:
 
 def test_error_of_a_run_names_no_class() -> None:
     message = "clickstream_platform.lake.seals.BrokenSealError: events: 1 of its files"
-    assert OWN_CLASS.sub("", message) == "events: 1 of its files"
+    assert in_words(message) == "events: 1 of its files"
+    interrupted = "dagster._core.errors.DagsterExecutionInterruptedError"
+    assert in_words(interrupted).startswith("it was interrupted; the next ")
 
 
 # -- Files that are named --------------------------------------------------------------------------
