@@ -110,12 +110,14 @@ def examine(data: Path | None) -> Iterator[Check]:
     for look in looks:
         try:
             yield look(settings)
-        except (ClickstreamError, OSError) as error:
-            name = look.__name__.strip("_").replace("_", " ")
-            is_said = isinstance(error, ClickstreamError)
-            yield Check(
-                name, "fail", str(error) if is_said else f"{error.filename}: {error.strerror}"
-            )
+        except ClickstreamError as error:
+            yield Check(_name(look), "fail", str(error))
+        except OSError as error:
+            yield Check(_name(look), "fail", f"{error.filename}: {error.strerror}")
+
+
+def _name(look: Callable[["Settings"], Check]) -> str:
+    return look.__name__.strip("_").replace("_", " ")
 
 
 def _python() -> Check:
