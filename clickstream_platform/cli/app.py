@@ -61,7 +61,7 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
     """Take the options that stand before a command."""
-    State.data, State.debug = data, debug
+    State.data, State.debug, State.settings = data, debug, None
 
 
 class State:
@@ -69,6 +69,7 @@ class State:
 
     data: Path | None = None
     debug: bool = False
+    settings: "Settings | None" = None
 
 
 def settings_of(data: Path | None) -> "Settings":
@@ -78,7 +79,8 @@ def settings_of(data: Path | None) -> "Settings":
     # A command's own option takes the variable where it is not given: what stands before the
     # command was said, the variable only stands around.
     said = State.data is not None and str(data) == os.environ.get("CLICKSTREAM_DATA")
-    return load_settings(State.data if said else data or State.data)
+    State.settings = load_settings(State.data if said else data or State.data)
+    return State.settings
 
 
 def clock() -> datetime:
@@ -134,6 +136,23 @@ def main() -> None:
             f"{where}: {error.strerror or type(error).__name__}. Check that it exists, that you "
             "may use it and that the disk has room; `clickstream doctor` looks at the rest."
         )
+    except Exception:
+        if State.debug or not (damage := _damage()):
+            raise
+        _fail(damage)
+
+
+def _damage() -> str | None:
+    """What a disk has done to the lake, which engines tell in words of their own."""
+    from clickstream_platform.lake import BrokenSealError, Lake
+
+    if State.settings is None:
+        return None
+    try:
+        broken = Lake(State.settings.lake_folder).broken_tables()
+    except ClickstreamError as error:
+        return str(error)
+    return next((str(BrokenSealError(table, files)) for table, files in broken.items()), None)
 
 
 def _fail(message: str) -> NoReturn:

@@ -5,7 +5,7 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -54,7 +54,9 @@ def doctor(
     The exit code is 1 when something must be mended, and 0 otherwise.
     """
     if mend:
-        mend_lake(settings_of(data))
+        mended = mend_lake(settings_of(data))
+        if mended and not as_json:
+            say(f"Made anew: {', '.join(mended)}. Next: [bold]clickstream materialize[/]")
     found = list(examine(data))
     if as_json:
         write_json([check._asdict() for check in found])
@@ -72,14 +74,12 @@ def doctor(
         raise typer.Exit(1)
 
 
-def mend_lake(settings: "Settings") -> None:
-    """Make tables anew whose files are not what was written."""
+def mend_lake(settings: "Settings") -> Sequence[str]:
+    """Make tables anew whose files are not what was written, and return their names."""
     from clickstream_platform import orchestration
 
     with progress_bar() as progress:
-        mended = orchestration.mend(settings, progress=progress)
-    if mended.rebuilt:
-        say(f"Made anew: {', '.join(mended.rebuilt)}. Next: [bold]clickstream materialize[/]")
+        return orchestration.mend(settings, progress=progress).rebuilt
 
 
 def examine(data: Path | None) -> Iterator[Check]:
@@ -100,6 +100,8 @@ def examine(data: Path | None) -> Iterator[Check]:
         _definitions,
         _query_keys,
         _keys,
+        _vault,
+        _suppression_list,
         _ledger,
         _files,
         _landing,
@@ -108,8 +110,14 @@ def examine(data: Path | None) -> Iterator[Check]:
     for look in looks:
         try:
             yield look(settings)
-        except (ClickstreamError, OSError) as error:
-            yield Check(look.__name__.strip("_"), "fail", str(error))
+        except ClickstreamError as error:
+            yield Check(_name(look), "fail", str(error))
+        except OSError as error:
+            yield Check(_name(look), "fail", f"{error.filename}: {error.strerror}")
+
+
+def _name(look: Callable[["Settings"], Check]) -> str:
+    return look.__name__.strip("_").replace("_", " ")
 
 
 def _python() -> Check:
@@ -167,11 +175,38 @@ def _memory(settings: "Settings") -> Check:
 
 
 def _definitions(settings: "Settings") -> Check:
+    from clickstream_platform.attribution import load_channel_rules, load_conversion_rules
+    from clickstream_platform.collection.bots import load_bot_rules
+    from clickstream_platform.collection.consent import load_policy
+    from clickstream_platform.collection.tags import load_rules, load_vendors
     from clickstream_platform.events import load_adapters
+    from clickstream_platform.identity import identifier_rules, match_rules
+    from clickstream_platform.quality import load_expectations, load_storage_periods
+    from clickstream_platform.segments import load_segments
+    from clickstream_platform.sessions import load_engagement_weights, load_session_definitions
 
-    adapters = load_adapters(settings.definitions)
+    loads: tuple[Callable[[Path | None], object], ...] = (
+        load_adapters,
+        load_policy,
+        load_bot_rules,
+        load_channel_rules,
+        load_conversion_rules,
+        load_session_definitions,
+        load_engagement_weights,
+        load_segments,
+        identifier_rules,
+        match_rules,
+        load_expectations,
+        load_storage_periods,
+        load_rules,
+        load_vendors,
+    )
+    for load in loads:
+        load(settings.definitions)
+    adapters, segments = load_adapters(settings.definitions), load_segments(settings.definitions)
     where = settings.definitions or "shipped alone"
-    return Check("definitions", "ok", f"{len(adapters):,} adapters can be read ({where})")
+    found = f"all can be read, of them {len(adapters):,} adapters and {len(segments):,} segments"
+    return Check("definitions", "ok", f"{found} ({where})")
 
 
 def _query_keys(settings: "Settings") -> Check:
@@ -200,6 +235,26 @@ def _keys(settings: "Settings") -> Check:
     if not folder.exists():
         return Check("vault keys", "ok", "none yet; they are made with the first record")
     return Check("vault keys", "ok", "readable by their owner alone")
+
+
+def _vault(settings: "Settings") -> Check:
+    from clickstream_platform.privacy import Vault
+
+    if not (folder := settings.state / "vault").exists():
+        return Check("vault", "ok", "none yet; it is made with the first record")
+    Vault(folder).find("visitor", "nobody")
+    return Check("vault", "ok", "can be read with its keys")
+
+
+def _suppression_list(settings: "Settings") -> Check:
+    import polars as pl
+
+    from clickstream_platform.privacy import Suppression
+
+    if not (folder := settings.state / "vault").exists():
+        return Check("suppression list", "ok", "none yet; it is made with the first record")
+    Suppression(folder).mask("visitor", pl.Series(["nobody"]))
+    return Check("suppression list", "ok", "can be read with its key")
 
 
 def _ledger(settings: "Settings") -> Check:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, keys, settings_of
-from clickstream_platform.cli.output import say, say_plain, write_json, write_records
+from clickstream_platform.cli.output import say, say_plain, text_of, write_json, write_records
 from clickstream_platform.errors import ParameterError
 
 micro = typer.Typer()
@@ -87,7 +87,7 @@ def run(
     from clickstream_platform.services.collector import running_micro
     from clickstream_platform.services.scenarios import run_scenario
 
-    read = [(file, read_scenario(file.read_text(encoding="utf-8"), file)) for file in scenarios]
+    read = [(file, read_scenario(text_of(file), file)) for file in scenarios]
     told: list[dict[str, object]] = []
     with nullcontext() if url else running_micro(settings_of(data)) as own:
         client = MicroClient(url or (own.url if own else ""))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -132,7 +133,10 @@ def simulate(
     check_source(source)
     folder = settings.landing / source
     if once and any(folder.glob("*.ndjson*")):
-        say(f"{folder} has files already: nothing was simulated. --data DIR starts elsewhere.")
+        if as_json:
+            write_json({"folder": str(folder), "files": 0})
+        else:
+            say(f"{folder} has files already: nothing was simulated. --data DIR starts elsewhere.")
         return
     last = clock().date() - timedelta(days=1) if until is None else until.date()
     simulation = Simulation(
@@ -254,8 +258,10 @@ def check_file(
     from clickstream_platform.lake import Lake
 
     check_source(source)
-    if source not in load_adapters(settings_of(data).definitions):
-        err().print(f"No adapter is named {source}: the file is read as canonical records.")
+    if source not in (adapters := load_adapters(settings_of(data).definitions)):
+        close = get_close_matches(source, adapters, n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        err().print(f"No adapter is named {source}: the file is read as canonical records.{meant}")
     with TemporaryDirectory(prefix="clickstream-") as folder:
         settings = settings_of(data).model_copy(update={"data": Path(folder)})
         with progress_bar() as progress:

@@ -15,6 +15,7 @@ from clickstream_platform.cli.output import (
     ledger_records,
     progress_bar,
     say,
+    say_plain,
     write_json,
     write_records,
     write_rows,
@@ -199,7 +200,7 @@ def list_quarantine(data: Data = None, as_json: Json = False) -> None:
 
 
 @quarantine.command(
-    "show", epilog="Example: `clickstream quarantine show --source demo --code unknown_currency`"
+    "show", epilog="Example: `clickstream quarantine show --source demo --code record_unreadable`"
 )
 def show_quarantine(
     source: Source = None,
@@ -223,9 +224,10 @@ def show_quarantine(
         place = f"{row['source']} {row['batch_id']}:{row['ordinal']}"
         say(f"[bold]{place}[/]  {row['fate']}, arrived {row['arrived_at']:%Y-%m-%d %H:%M} UTC")
         for broken in row["violations"]:
-            words = f"expected {broken['expected']}, got {broken['got']}"
-            typer.echo(f"  {broken['code']} {broken['field'] or ''}: {words}")
-        typer.echo(f"  {row['payload']}\n")
+            got = "nothing" if broken["got"] is None else broken["got"]
+            words = f"expected {broken['expected']}, got {got}"
+            say_plain(f"  {broken['code']} {broken['field'] or ''}: {words}")
+        say_plain(f"  {row['payload']}\n")
     if rows.is_empty():
         say("Nothing waits in quarantine.")
 

@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -18,11 +20,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from clickstream_platform.errors import DefinitionError
+
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
     from clickstream_platform.events import Ledger
 
 WIDE = 240
 """Columns of a table that goes to a file or a pipe, where no screen sets them."""
+
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that a terminal obeys, other than tab and new line."""
 
 Report = Callable[[str, int, int], None]
 """Told of long work: what is being done, how far, out of how much (0 if unknown)."""
@@ -53,7 +60,12 @@ def say(text: str) -> None:
 
 def say_plain(text: str) -> None:
     """Write one line for people whose words are data, not markup."""
-    out().print(Text(text), soft_wrap=True)
+    out().print(Text(printable(text)), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Text that a terminal only shows: what visitors send may hold orders to it."""
+    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def write_rows(
@@ -89,6 +101,20 @@ def write_records(
 def write_json(value: object) -> None:
     """Write one JSON value to standard output."""
     sys.stdout.write(json.dumps(_finite(value), default=_plain, ensure_ascii=False) + "\n")
+
+
+def text_of(file: Path) -> str:
+    """Read a file that somebody names as text.
+
+    Raises:
+        DefinitionError: It is no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DefinitionError(
+            file, "encoding", "is no text in UTF-8", remedy="Is it the right file? Or convert it."
+        ) from None
 
 
 @contextmanager
@@ -142,7 +168,7 @@ def _write_table(
         table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         # Values are data, not markup: a page may be named [red].
-        table.add_row(*[Text(_cell(value, "-", separate=True)) for value in row])
+        table.add_row(*[Text(printable(_cell(value, "-", separate=True))) for value in row])
     out().print(table)
 
 

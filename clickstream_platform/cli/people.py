@@ -54,6 +54,13 @@ class WhoError(ClickstreamError, ValueError):
         )
 
 
+class NotErasedError(ClickstreamError, RuntimeError):
+    """Somebody was asked whether to erase, and said no."""
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was erased, and no request registered. --yes does not ask.")
+
+
 @subject.command(
     "export", epilog="Examples: `clickstream subject export --user -`, then type the identifier"
 )
@@ -110,7 +117,9 @@ def erase(
 
     settings = settings_of(data)
     if not yes:
-        typer.confirm("Erase everything of this person? It cannot be undone.", abort=True, err=True)
+        question = "Erase everything of this person? It cannot be undone."
+        if not typer.confirm(question, err=True):
+            raise NotErasedError
     request_id = _registered(settings, "erase", (user, visitor, identifier), request)
     with progress_bar() as progress:
         certificate = erase_subject(

@@ -51,6 +51,9 @@ def compare(
         )
         return
     write_records(found.totals.to_dicts(), as_json=False, title="Sessions")
+    if found.channels.is_empty():
+        say("No sessions yet: [bold]clickstream materialize[/] makes them.")
+        return
     shares = found.channels.pivot(on="policy", index="channel", values="sessions_share")
     write_records(
         shares.select("channel", *policies).to_dicts(), as_json=False, title="Share of channels"

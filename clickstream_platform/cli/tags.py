@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of
-from clickstream_platform.cli.output import say, say_plain, write_json, write_records
+from clickstream_platform.cli.output import say, say_plain, text_of, write_json, write_records
 
 tags = typer.Typer(no_args_is_help=True, help="Look at what tags do, before they are published.")
 app.add_typer(tags, name="tags")
@@ -139,7 +139,7 @@ def csp(
         vendors=load_vendors(settings.definitions),
         seen=seen,
         collector=Served(collector, key) if collector else None,
-        inline=[file.read_text(encoding="utf-8") for file in inline or []],
+        inline=[text_of(file) for file in inline or []],
         allow_eval=allow_eval,
     )
     headers = policy.headers(enforce=enforce)

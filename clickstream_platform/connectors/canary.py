@@ -80,8 +80,8 @@ def send_canary(settings: Settings, *, now: datetime) -> Canary:
         )
         if not answer.is_success or answer.json()["rejected"]:
             refusal = f"the collector answered {answer.status_code}"
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        refusal = f"the collector cannot be reached ({type(error).__name__})"
+    except (httpx.HTTPError, httpx.InvalidURL):
+        refusal = f"the collector at {url} cannot be reached"
     except (ValueError, KeyError):
         refusal = "the answer is no collector's"
     canary = Canary(canary_id, now, refusal)

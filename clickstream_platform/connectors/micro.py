@@ -68,5 +68,5 @@ class MicroClient:
     def _request(self, method: str, path: str, **parts: object) -> httpx.Response:
         try:
             return httpx.request(method, self.url + path, timeout=TIMEOUT_S, **parts)  # type: ignore[arg-type]
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise MicroUnreachableError(self.url, type(error).__name__) from None
+        except (httpx.HTTPError, httpx.InvalidURL):
+            raise MicroUnreachableError(self.url, "does not answer") from None

@@ -354,8 +354,8 @@ def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
                 "lower(replace(string_agg(DISTINCT CAST(error_type AS VARCHAR), ', '), '_', ' ')) "
                 "AS read_error FROM reject_errors GROUP BY line ORDER BY line"
             ).pl()
-        except duckdb.Error as error:
-            raise FileRefusedError(path, f"is no CSV ({type(error).__name__})") from None
+        except duckdb.Error:
+            raise FileRefusedError(path, "is no CSV") from None
     if not rejected.is_empty():
         yield rejected.cast(pl.Schema(RECORDS))
 
@@ -378,8 +378,8 @@ def _read_parquet(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # no
         query = "SELECT CAST(to_json(r) AS VARCHAR) AS payload FROM read_parquet(?) r"
         try:
             yield from _frames(connection, query, path)
-        except duckdb.Error as error:
-            raise FileRefusedError(path, f"is no Parquet ({type(error).__name__})") from None
+        except duckdb.Error:
+            raise FileRefusedError(path, "is no Parquet, or is cut off") from None
 
 
 def _duckdb() -> duckdb.DuckDBPyConnection:

@@ -71,6 +71,31 @@ class LedgerError(ClickstreamError, ValueError):
         )
 
 
+class LedgerUnreadableError(ClickstreamError, OSError):
+    """The file of the ledger is not one, or cannot be used."""
+
+    def __init__(self, file: Path, reason: str, *, remedy: str) -> None:
+        self.file, self.reason = file, reason
+        super().__init__(f"Ledger {file} {reason}. {remedy}")
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Say of a ledger that SQLite cannot use which file it is, and what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LedgerUnreadableError(
+            file,
+            f"cannot be used ({error})",
+            remedy="Try again when no other process uses it; check the disk and its rights.",
+        ) from None
+    except sqlite3.DatabaseError:
+        raise LedgerUnreadableError(
+            file, "is damaged", remedy="Restore it from a backup, with the lake of the same time."
+        ) from None
+
+
 def batch_of(source: str, path: str, sha256: str) -> str:
     """Identifier of a batch: the same file under the same path is the same batch."""
     digest = hashlib.sha256(f"{source}\x00{path}\x00{sha256}".encode()).hexdigest()
@@ -85,6 +110,11 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with _readable(self.file), self._begun() as connection:
+            yield connection
+
+    @contextmanager
+    def _begun(self) -> Iterator[sqlite3.Connection]:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.file, timeout=30, isolation_level=None)
         try:
@@ -103,7 +133,13 @@ class Ledger:
     def _read(self, query: str, values: Iterable[object] = ()) -> list[dict[str, object]]:
         if not self.file.exists():
             return []
-        connection = sqlite3.connect(f"file:{self.file}?mode=ro", uri=True, timeout=30)
+        with _readable(self.file):
+            return self._rows(query, values)
+
+    def _rows(self, query: str, values: Iterable[object]) -> list[dict[str, object]]:
+        connection = sqlite3.connect(
+            f"{self.file.absolute().as_uri()}?mode=ro", uri=True, timeout=30
+        )
         try:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query, tuple(values))]

@@ -324,10 +324,14 @@ class Loader:
         if not files:
             return
         listed = f"[{', '.join(map(quoted, files))}]"
-        hits = connection.execute(
-            f"SELECT DISTINCT filename FROM read_parquet({listed}, filename = true, "
-            "hive_partitioning = false) WHERE event_key IN (SELECT event_key FROM keyed)"
-        ).fetchall()
+        try:
+            hits = connection.execute(
+                f"SELECT DISTINCT filename FROM read_parquet({listed}, filename = true, "
+                "hive_partitioning = false) WHERE event_key IN (SELECT event_key FROM keyed)"
+            ).fetchall()
+        except duckdb.Error:
+            self.lake.require_sound("events", files)
+            raise
         if not hits:
             return
         self.lake.require_sound("events", [str(name) for (name,) in hits])

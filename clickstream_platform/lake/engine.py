@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import ibis
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
@@ -153,8 +154,13 @@ def view(
         files: Data files to read; all of the newest snapshot unless given.
         name: Name of the view; the table's unless given.
     """
-    query = read_files(lake, table, lake.files(table) if files is None else files)
-    backend.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name or table}" AS {query}')
+    read = lake.files(table) if files is None else files
+    query = read_files(lake, table, read)
+    try:
+        backend.raw_sql(f'CREATE OR REPLACE TEMP VIEW "{name or table}" AS {query}')
+    except duckdb.Error:  # it says in words of its own what a broken file is
+        lake.require_sound(table, read)
+        raise
     return backend.shaped(name or table, table)
 
 

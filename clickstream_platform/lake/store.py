@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import polars as pl
 import pyarrow as pa
@@ -23,7 +23,7 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
@@ -69,6 +69,13 @@ class LakeError(ClickstreamError, LookupError):
         super().__init__(f"{table}: {reason}. {remedy}")
 
 
+def file_paths(table: DeltaTable, pruned: list[tuple[str, str, Any]] | None = None) -> list[str]:
+    """Paths of a table's data files, of which Delta says the folder as an address would."""
+    root = urlsplit(table.table_uri).path
+    found = table.file_uris(file_pruning_predicate=pruned)
+    return [unquote(root) + file.removeprefix(root) for file in found]
+
+
 class Lake:
     """Every stored table below one folder. One writer per table, any number of readers."""
 
@@ -101,14 +108,14 @@ class Lake:
         if not self.exists(table):
             return []
         if dates is None:
-            return sorted(self.opened(table).file_uris())
+            return sorted(file_paths(self.opened(table)))
         column = stored(table).date_column
         wanted = sorted({day.isoformat() for day in dates})
         if column is None:
             raise LakeError(table, "has no date partition", remedy="Read it whole.")
         if not wanted:
             return []
-        return sorted(self.opened(table).file_uris(file_pruning_predicate=[(column, "in", wanted)]))
+        return sorted(file_paths(self.opened(table), [(column, "in", wanted)]))
 
     def dates(self, table: str) -> list[date]:
         """Date partitions that hold rows, in order."""
@@ -348,7 +355,7 @@ class Lake:
 
     def _sealed(self, table: str, opened: DeltaTable) -> int:
         """Seal what a commit has added, and return its version."""
-        seal(self.path(table), opened.file_uris())
+        seal(self.path(table), file_paths(opened))
         return keep(self.path(table), opened).version()
 
     def opened(self, table: str) -> DeltaTable:
@@ -358,6 +365,12 @@ class Lake:
         except TableNotFoundError:
             raise LakeError(
                 table, "has not been written yet", remedy="Run `clickstream materialize`."
+            ) from None
+        except DeltaError:
+            raise LakeError(
+                table,
+                f"its log in {self.path(table) / '_delta_log'} cannot be read",
+                remedy="Restore the table's folder from a backup.",
             ) from None
 
     def _committed(

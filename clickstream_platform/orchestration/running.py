@@ -1,6 +1,7 @@
 """Running everything without a daemon, into the same history that the UI shows."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,13 @@ INSTANCE_FILE = "dagster.yaml"
 
 DEFINITIONS = "clickstream_platform.orchestration.definitions"
 """Module that Dagster loads."""
+
+
+INTERRUPTED = dg.DagsterExecutionInterruptedError.__name__
+"""What Dagster calls the end of a run by Ctrl-C."""
+
+OWN_CLASS = re.compile(r"clickstream_platform(\.\w+)*\.\w+Error: ")
+"""How Dagster begins the message of an error of ours."""
 
 
 class RunFailedError(ClickstreamError, RuntimeError):
@@ -125,6 +133,13 @@ def materialize_all(settings: Settings, *, progress: Progress | None = None) -> 
         error = event.step_failure_data.error if event else None
         while error and error.cause:
             error = error.cause
-        reason = error.message.strip() if error else "it was ended"
+        reason = in_words(error.message.strip()) if error else "it was ended"
         raise RunFailedError(result.run_id, stage, reason)
     return refreshed
+
+
+def in_words(message: str) -> str:
+    """What an error says; the class of one that was raised on purpose tells nobody anything."""
+    if INTERRUPTED in message:
+        return "it was interrupted; the next `clickstream materialize` goes on from there"
+    return OWN_CLASS.sub("", message, count=1)

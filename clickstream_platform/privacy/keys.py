@@ -184,7 +184,8 @@ def _parse_master(text: str) -> bytes:
         raise KeyUnavailableError(
             MASTER,
             "is not 32 bytes written as hex or base64",
-            remedy=f"Make one with `openssl rand -hex 32` and put it into {MASTER_VARIABLE}.",
+            remedy="Restore it from a backup; only for a new data folder make one with "
+            f"`openssl rand -hex 32` and put it into {MASTER_VARIABLE}.",
         )
     return key
 

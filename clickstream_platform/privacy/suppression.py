@@ -137,8 +137,8 @@ class Suppression:
         except KeyUnavailableError as error:
             raise SuppressionUnavailableError(self.file, f"has no key ({error})") from None
         except (sqlite3.Error, OSError) as error:
-            kind = type(error).__name__
-            raise SuppressionUnavailableError(self.file, f"cannot be read ({kind})") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise SuppressionUnavailableError(self.file, f"cannot be read ({why})") from None
 
 
 def _is_empty(connection: sqlite3.Connection) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -23,7 +24,7 @@ def lines_by_file(simulation: Simulation, lines: Records) -> Iterator[tuple[str,
     file_ms = DAY_MS if simulation.files == "day" else HOUR_MS
     number = lines["received_ms"] // file_ms
     starts = np.flatnonzero(np.diff(number, prepend=-1)).tolist()
-    for begin, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for begin, end in pairwise([*starts, len(lines)]):
         yield file_name(simulation, int(number[begin])), lines[begin:end]
 
 

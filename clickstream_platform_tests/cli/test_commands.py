@@ -115,7 +115,9 @@ def test_file_that_cannot_be_read_is_refused_with_its_reason(tmp_path: Path, dat
     file.write_bytes(b"PAR1 and nothing more")
     done = run("ingest", str(file), "--source", "web_shop", "--data", str(data))
     assert done.returncode == 2
-    assert re.search(r"1 files were refused: visits\.parquet: is no Parquet .* ingest", done.stderr)
+    assert re.search(
+        r"1 files were refused: visits\.parquet: is no Parquet, .* ingest", done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 

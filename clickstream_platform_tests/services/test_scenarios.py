@@ -124,7 +124,7 @@ def test_command_line_runs_its_own_server_or_another(micro: Micro, tmp_path: Pat
 
 
 def test_what_is_no_micro_server_is_said() -> None:
-    with pytest.raises(MicroUnreachableError, match=r":9: ConnectError\. Start one by"):
+    with pytest.raises(MicroUnreachableError, match=r":9: does not answer\. Start one by"):
         MicroClient("http://127.0.0.1:9").reset()
 
 

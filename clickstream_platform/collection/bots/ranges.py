@@ -6,6 +6,7 @@ weeks: `clickstream bots ranges update` imports the file that a publisher offers
 
 import ipaddress
 import json
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from socket import AF_INET, inet_pton
 from typing import Literal, get_args
 
-from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.errors import ClickstreamError, ParameterError
 from clickstream_platform.privacy import read_address
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,6 +28,7 @@ SHIPPED = Path(__file__).with_name("ranges")
 RANGES_FOLDER = "bot_ranges"
 """Name of the folder of imported lists in the state folder."""
 
+_NAME = re.compile(r"[\w-][\w.-]*")
 _ABOUT = ("class", "source", "licence", "date")
 _JSON_KEYS = ("ipv4Prefix", "ipv6Prefix", "ip_prefix", "ipv6_prefix")
 
@@ -172,7 +174,14 @@ def _network(entry: str) -> Network:
 
 
 def store_ranges(folder: Path, given: RangeList) -> Path:
-    """Keep a list in place of the last one of the same name."""
+    """Keep a list in place of the last one of the same name.
+
+    Raises:
+        ParameterError: No file can be called so.
+    """
+    if not _NAME.fullmatch(given.name):
+        parameter, rule = "name", "must be letters, digits, '_', '-' and '.', no '.' first"
+        raise ParameterError(parameter, given.name, rule, instead="googlebot")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{given.name}.txt"
     draft = file.with_suffix(".tmp")

@@ -119,8 +119,8 @@ def read_pages(text: str, file: object) -> list[Page]:
     """
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        reason = f"is no JSON ({type(error).__name__})"
+    except (ValueError, RecursionError):
+        reason = "is no JSON"
         raise DefinitionError(file, "syntax", reason, remedy=_REMEDY) from None
     report = _at(content, "lighthouseResult") or content
     if isinstance(audits := _at(report, "audits"), dict):

@@ -182,8 +182,8 @@ def read_container(text: str, file: object) -> Container:
     """
     try:
         export = json.loads(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        reason = f"is no JSON ({type(error).__name__})"
+    except (ValueError, RecursionError):
+        reason = "is no JSON"
         raise DefinitionError(file, "syntax", reason, remedy=_REMEDY) from None
     if not isinstance(export, dict):
         raise DefinitionError(file, "(root)", "is no JSON object", remedy=_REMEDY)

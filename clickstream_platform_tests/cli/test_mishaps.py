@@ -1,0 +1,255 @@
+"""The command line when something is wrong with files, folders, definitions or the disk."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from clickstream_platform.cli.app import app, load_commands, main
+from clickstream_platform.cli.output import printable
+from clickstream_platform.orchestration.running import in_words
+
+PAGE_VIEW = (
+    '{"event_name": "page_view", "occurred_at": "2026-03-01T12:00:00Z", "visitor_id": "v"}\n'
+)
+NO_TEXT = b"\xe2\x28\xa1"
+
+load_commands()
+
+
+def clickstream(*words: str, data: Path, answer: str | None = None) -> Result:
+    return CliRunner().invoke(app, [*words, "--data", str(data)], input=answer)
+
+
+def said(result: Result, code: int = 0) -> str:
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def levels(data: Path) -> dict[str, str]:
+    found = clickstream("doctor", "--json", data=data)
+    return {check["name"]: check["level"] for check in json.loads(found.stdout)}
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Path:
+    """A data folder that holds one event."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "clickstream.toml").write_text("lateness_horizon_days = 100_000\n")
+    take(folder)
+    return folder
+
+
+def take(folder: Path, name: str = "visits.ndjson") -> Result:
+    file = folder / name
+    file.write_text(PAGE_VIEW)
+    return clickstream("ingest", str(file), "--source", "web_shop", data=folder)
+
+
+def fails(*words: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command as the shell does, and see it end with code 2."""
+    monkeypatch.setattr(sys, "argv", ["clickstream", *words, "--data", str(data)])
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main()
+
+
+def data_file(folder: Path, table: str = "events") -> Path:
+    return next((folder / "lake" / table).rglob("*.parquet"))
+
+
+# -- Folders ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["with blanks", "Umläute", "100 %", "a+b"])
+def test_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "clickstream.toml").write_text("lateness_horizon_days = 100_000\n")
+    said(take(folder))
+    answer = clickstream("sql", "SELECT count(*) AS n FROM events", "--json", data=folder)
+    assert json.loads(said(answer)) == [{"n": 1}]
+    assert levels(folder)["files"] == "ok"
+
+
+# -- A disk that changes files ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words", [("sql", "SELECT 1"), ("report",), ("ingest", "{file}", "--source", "b")]
+)
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "cut off"])
+def test_broken_data_file_is_named_in_our_words(
+    loaded: Path,
+    words: tuple[str, ...],
+    is_gone: bool,  # noqa: FBT001 - a parameter of pytest
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = data_file(loaded)
+    if is_gone:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:100])
+    given = [word.format(file=loaded / "visits.ndjson") for word in words]
+    fails(*given, data=loaded, monkeypatch=monkeypatch)
+    assert re.search(
+        r"Error: events: 1 of its files are not what was written", capsys.readouterr().err
+    )
+
+
+def test_log_of_a_table_that_cannot_be_read_is_named(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next((loaded / "lake" / "events" / "_delta_log").glob("*.json")).write_text("{garbage")
+    fails("status", data=loaded, monkeypatch=monkeypatch)
+    assert re.search(r"Error: events: its log in .* cannot be read", capsys.readouterr().err)
+    assert levels(loaded)["files"] == "fail"
+
+
+def test_engine_that_trips_over_damage_is_answered_for(
+    loaded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Polars reads this one, and nobody compared it before.
+    file = data_file(loaded, "raw_events")
+    file.write_bytes(b"PAR1" + bytes(200) + b"PAR1")
+    fails("privacy", "scan", data=loaded, monkeypatch=monkeypatch)
+    assert re.search(r"Error: raw_events: 1 of its files", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("ledger.db", "ledger"),
+        ("vault/vault.sqlite", "vault"),
+        ("vault/suppression.sqlite", "suppression list"),
+        ("vault/keys/master.key", "vault"),
+    ],
+)
+def test_doctor_sees_state_that_cannot_be_read(loaded: Path, file: str, name: str) -> None:
+    assert levels(loaded)[name] == "ok"
+    for beside in (loaded / "state").glob("ledger.db-*"):
+        beside.unlink()
+    (loaded / "state" / file).write_bytes(b"garbage " * 300)
+    assert levels(loaded)[name] == "fail"
+
+
+def test_damaged_ledger_is_one_message(loaded: Path) -> None:
+    for beside in (loaded / "state").glob("ledger.db*"):
+        beside.unlink()
+    (loaded / "state" / "ledger.db").write_bytes(b"garbage " * 300)
+    for words in (("status",), ("ingest", str(loaded / "visits.ndjson"), "--source", "b")):
+        found = clickstream(*words, data=loaded)
+        assert re.search(r"^Ledger .*ledger\.db is damaged\. Restore", str(found.exception))
+
+
+# -- Definitions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "sources/till.toml",
+        "segments/buyers.toml",
+        "bots.toml",
+        "channels.toml",
+        "conversions.toml",
+        "purposes.toml",
+        "identity/identifiers.toml",
+        "tag_rules.toml",
+    ],
+)
+def test_doctor_reads_every_definition(tmp_path: Path, file: str) -> None:
+    mine = tmp_path / "mine" / file
+    mine.parent.mkdir(parents=True)
+    (tmp_path / "clickstream.toml").write_text('definitions = "mine"\n')
+    mine.write_text("a = \n")
+    assert levels(tmp_path)["definitions"] == "fail"
+
+
+def test_error_of_a_run_names_no_class() -> None:
+    message = "clickstream_platform.lake.seals.BrokenSealError: events: 1 of its files"
+    assert in_words(message) == "events: 1 of its files"
+    interrupted = "dagster._core.errors.DagsterExecutionInterruptedError"
+    assert in_words(interrupted).startswith("it was interrupted; the next ")
+
+
+# -- Files that are named --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("micro", "run", "{file}"),
+        ("tags", "csp", "--from-events", "--inline", "{file}"),
+        (
+            "bots",
+            "ranges",
+            "update",
+            "{file}",
+            *["--class", "crawler", "--source", "s", "--licence", "l"],
+        ),
+    ],
+)
+def test_file_that_is_no_text_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "picture"
+    file.write_bytes(NO_TEXT)
+    found = clickstream(*[word.format(file=file) for word in words], data=tmp_path)
+    assert re.search(r"picture: encoding: is no text in UTF-8\.", str(found.exception))
+
+
+def test_list_of_networks_stays_in_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "networks.txt"
+    file.write_text("192.0.2.0/24\n")
+    words = ["--class", "crawler", "--source", "s", "--licence", "l", "--name", "../../mine"]
+    found = clickstream("bots", "ranges", "update", str(file), *words, data=tmp_path)
+    assert re.match("name must be letters, digits", str(found.exception))
+    assert not [*tmp_path.rglob("mine.txt")]
+
+
+def test_cut_off_parquet_is_refused_without_words_of_the_engine(tmp_path: Path) -> None:
+    file = tmp_path / "cut.parquet"
+    file.write_bytes(b"PAR1 and then nothing")
+    found = clickstream("sources", "check", str(file), "--source", "till", "--json", data=tmp_path)
+    assert json.loads(said(found))["refused"] == ["is no Parquet, or is cut off"]
+
+
+def test_mistyped_source_is_told_a_close_one(tmp_path: Path) -> None:
+    file = tmp_path / "visits.ndjson"
+    file.write_text(PAGE_VIEW)
+    found = clickstream("sources", "check", str(file), "--source", "snowplo", data=tmp_path)
+    assert "Did you mean snowplow?" in " ".join(found.stderr.split())
+
+
+# -- What is printed -------------------------------------------------------------------------------
+
+
+def test_simulating_once_answers_in_json_too(tmp_path: Path) -> None:
+    words = ("simulate", "--events", "20", "--days", "1", "--once", "--json")
+    assert json.loads(said(clickstream(*words, data=tmp_path)))["files"] == 1
+    assert json.loads(said(clickstream(*words, data=tmp_path)))["files"] == 0
+
+
+def test_terminal_is_shown_values_and_given_no_orders(tmp_path: Path) -> None:
+    text = said(clickstream("sql", "SELECT chr(27) || '[31mred' AS a", data=tmp_path))
+    assert r"\x1b[31mred" in text
+    assert printable("a\tb\nc ä 漢\x9b\x07") == "a\tb\nc ä 漢\\x9b\\x07"
+
+
+def test_policies_are_compared_before_there_are_sessions(tmp_path: Path) -> None:
+    assert "No sessions yet" in said(clickstream("sessions", "compare", data=tmp_path))
+
+
+def test_no_is_not_done_as_asked(tmp_path: Path) -> None:
+    found = clickstream("subject", "erase", "--user", "4711", data=tmp_path, answer="n\n")
+    assert re.match("Nothing was erased, and no request registered", str(found.exception))
+    assert json.loads(said(clickstream("subject", "list", "--json", data=tmp_path))) == []
+
+
+def test_mended_tables_leave_json_alone(loaded: Path) -> None:
+    data_file(loaded).unlink()
+    found = clickstream("doctor", "--mend", "--json", data=loaded)
+    assert {check["level"] for check in json.loads(said(found))} <= {"ok", "warn"}
