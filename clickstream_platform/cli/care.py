@@ -270,13 +270,22 @@ def _ledger(settings: "Settings") -> Check:
 def _files(settings: "Settings") -> Check:
     from clickstream_platform.lake import Lake
 
-    if broken := Lake(settings.lake_folder).broken_tables():
+    lake = Lake(settings.lake_folder)
+    if broken := lake.broken_tables():
         each = "; ".join(f"{table}: {len(files):,}, {files[0]}" for table, files in broken.items())
         remedy = (
             "Run `clickstream doctor --mend`: derived tables are made anew, raw events from the "
             "landed files. Restore what is left from a backup."
         )
         return Check("files", "fail", f"not what was written: {each}", remedy)
+    if unsealed := lake.unsealed_tables():
+        each = "; ".join(f"{table}: {len(files):,}" for table, files in unsealed.items())
+        remedy = (
+            "A crash leaves a few so, and the table's next commit seals them. Where there are more "
+            "its _SHA256SUMS was damaged: restore that from a backup, or run "
+            "`clickstream materialize --full`."
+        )
+        return Check("files", "warn", f"files without a seal, not compared: {each}", remedy)
     return Check("files", "ok", "every file of the lake is what was written")
 
 

@@ -48,8 +48,7 @@ class BrokenSealError(ClickstreamError, OSError):
 
 def seal(folder: Path, files: Iterable[str]) -> None:
     """Note the sha256 of those of a table's files that have none yet."""
-    known = read_seals(folder)
-    fresh = [name for name in _names(folder, files) if name not in known]
+    fresh = unsealed(folder, files)
     if not fresh:
         return
     found = _hashed(folder, fresh)
@@ -88,6 +87,12 @@ def broken(folder: Path, files: Iterable[str], *, anew: bool = False) -> list[st
     return [name for name in doubtful if not _is_sound(folder / name, found[name], known[name])]
 
 
+def unsealed(folder: Path, files: Iterable[str]) -> list[str]:
+    """Those of a table's files that have no seal, relative to its folder."""
+    known = read_seals(folder)
+    return [name for name in _names(folder, files) if name not in known]
+
+
 def _is_known(path: Path) -> bool:
     """Whether this process has found a file to be sound, and it looks as it did then."""
     return path.exists() and _sound.get(str(path)) == look(path)
@@ -104,7 +109,8 @@ def read_seals(folder: Path) -> Mapping[str, str]:
     sums = folder / SEALS
     if not sums.exists():
         return {}
-    found = map(_LINE.fullmatch, sums.read_text(encoding="utf-8").splitlines())
+    # What a disk has made of lines is no seal; the files that it was of are without one.
+    found = map(_LINE.fullmatch, sums.read_text(encoding="utf-8", errors="replace").splitlines())
     return {line[2]: line[1] for line in found if line}
 
 

@@ -27,7 +27,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import create_table_with_add_actions
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal
+from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal, unsealed
 from clickstream_platform.lake.snapshots import keep, snapshot, take
 from clickstream_platform.lake.writing import DataFile, add_action, write_files
 from clickstream_platform.tables.catalog import TABLES, StoredTable
@@ -146,6 +146,11 @@ class Lake:
     def broken_tables(self) -> dict[str, list[str]]:
         """Broken files of every table that has any."""
         found = {table: self.broken(table) for table in TABLES if self.exists(table)}
+        return {table: files for table, files in found.items() if files}
+
+    def unsealed_tables(self) -> dict[str, list[str]]:
+        """Files that no seal can be compared with, of every table that has any."""
+        found = {t: unsealed(self.path(t), self.files(t)) for t in TABLES if self.exists(t)}
         return {table: files for table, files in found.items() if files}
 
     def require_sound(self, table: str, files: Iterable[str] | None = None) -> None:

@@ -78,6 +78,14 @@ def test_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
 # -- A disk that changes files ---------------------------------------------------------------------
 
 
+def test_doctor_sees_files_that_nothing_can_be_compared_with(loaded: Path) -> None:
+    assert levels(loaded)["files"] == "ok"
+    (loaded / "lake" / "events" / "_SHA256SUMS").write_bytes(NO_TEXT * 40)
+    found = said(clickstream("doctor", data=loaded))
+    assert re.search(r"files without a seal, not compared: events: 1\b", found)
+    assert "_SHA256SUMS was damaged" in found
+
+
 @pytest.mark.parametrize(
     "words", [("sql", "SELECT 1"), ("report",), ("ingest", "{file}", "--source", "b")]
 )
