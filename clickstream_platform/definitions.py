@@ -1,10 +1,13 @@
 """Reading business definitions: TOML of ours, and files of the same name in a user's folder."""
 
 import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
 
 from clickstream_platform.errors import DefinitionError
 
@@ -78,8 +81,41 @@ def checked(  # noqa: PLR0913 - what is checked, and what an error says of it
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        parts = [under, *(str(part) for part in first["loc"] if part != hidden)]
+        place, reason = fault_of(error, kind)
+        parts = [under, *(str(part) for part in place if part != hidden)]
         key = ".".join(filter(None, parts)) or whole
-        reason = first["msg"].removeprefix("Value error, ")
         raise DefinitionError(file, key, reason, remedy=remedy) from None
+
+
+def fault_of(error: ValidationError, kind: type[BaseModel]) -> tuple[tuple[int | str, ...], str]:
+    """Place and reason of one fault: a key that is misspelt rather than that it is missing."""
+    faults = error.errors()
+    for fault in faults:
+        if fault["type"] == "extra_forbidden":
+            *within, name = fault["loc"]
+            if close := get_close_matches(str(name), _keys(kind, within), n=1):
+                return fault["loc"], f"is no key here (did you mean {close[0]}?)"
+    first = faults[0]
+    words = {"extra_forbidden": "is no key here", "missing": "is missing"}
+    return first["loc"], words.get(first["type"], first["msg"].removeprefix("Value error, "))
+
+
+def _keys(kind: type[BaseModel], place: Sequence[int | str]) -> set[str]:
+    """Keys that may stand at a place; numbers and names of the user's own are passed over."""
+    models = _models(kind)
+    for part in place:
+        if fields := [_fields(model)[part] for model in models if part in _fields(model)]:
+            models = [inner for field in fields for inner in _models(field.annotation)]
+    return {str(name) for model in models for name in _fields(model)}
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """Models within a type, such as `dict[str, Model] | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]
+
+
+def _fields(model: type[BaseModel]) -> dict[int | str, FieldInfo]:
+    """Fields of a model by what a file calls them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -29,6 +29,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from clickstream_platform.definitions import fault_of
 from clickstream_platform.errors import DefinitionError
 
 SETTINGS_FILE = "clickstream.toml"
@@ -297,13 +298,13 @@ def load_settings(data: Path | str | None = None) -> Settings:
     try:
         settings = Located(data=folder)
     except ValidationError as error:
-        first = error.errors()[0]
-        parts = [str(part) for part in first["loc"]]
+        where, reason = fault_of(error, Settings)
+        parts = [str(part) for part in where]
         variable = f"CLICKSTREAM_{'__'.join(parts).upper()}"
         # The environment wins over the file: where it holds the value, it holds the mistake.
         place: Path | str = "environment" if variable in os.environ else file
         remedy = f"Unset or mend {variable}." if variable in os.environ else "Mend it there."
-        raise DefinitionError(place, ".".join(parts), first["msg"], remedy=remedy) from None
+        raise DefinitionError(place, ".".join(parts), reason, remedy=remedy) from None
     except ValueError as error:
         raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
     if settings.definitions is None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clickstream_platform.definitions import fault_of
 from clickstream_platform.errors import DefinitionError
 
 SHIPPED = Path(__file__).with_name("shop.toml")
@@ -234,8 +235,7 @@ def load_shop(file: Path = SHIPPED) -> Shop:
     try:
         return Shop.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DefinitionError(file, key, first["msg"], remedy=remedy) from None
+        place, reason = fault_of(error, Shop)
+        raise DefinitionError(file, ".".join(map(str, place)), reason, remedy=remedy) from None
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise DefinitionError(file, "file", str(error), remedy=remedy) from None

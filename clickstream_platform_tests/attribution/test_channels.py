@@ -286,8 +286,8 @@ def test_own_sources_and_click_ids_are_added(tmp_path: Path) -> None:
             'otherwise = "x"\n[[rule]]\nchannel = "y"\nwhen = { source = \'a(?=b)\' }',
             r"channels\.toml: rule\.0\.when: .*regular expression",
         ),
-        ("sources.toml", 'sites = ["x"]', r"sources\.toml: sites: Extra inputs"),
-        ("click_ids.toml", '[abc]\nsource = "x"', r"click_ids\.toml: abc\.medium: Field required"),
+        ("sources.toml", 'sites = ["x"]', r"sources\.toml: sites: is no key here"),
+        ("click_ids.toml", '[abc]\nsource = "x"', r"click_ids\.toml: abc\.medium: is missing"),
     ],
 )
 def test_definitions_that_cannot_be_used_name_file_and_key(

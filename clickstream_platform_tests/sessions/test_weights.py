@@ -28,7 +28,9 @@ def test_own_file_replaces_the_shipped_one(tmp_path: Path) -> None:
             "otherwise = -1\n[weights]", r"otherwise.*greater than or equal", id="below 0"
         ),
         pytest.param("[weights]\na = -1\n", r"Keys are `otherwise`", id="weight below zero"),
-        pytest.param("otherwise = 1\nelse = 2\n[weights]", r"else.*Extra inputs", id="unknown key"),
+        pytest.param(
+            "otherwise = 1\nelse = 2\n[weights]", r"else.*is no key here", id="unknown key"
+        ),
     ],
 )
 def test_unusable_file_is_refused_with_its_key(tmp_path: Path, text: str, complaint: str) -> None:

@@ -10,7 +10,7 @@ import re2
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clickstream_platform.collection.bots.agents import search_for
-from clickstream_platform.definitions import read_toml
+from clickstream_platform.definitions import fault_of, read_toml
 from clickstream_platform.errors import DefinitionError
 
 SHIPPED = Path(__file__).with_name("bots.toml")
@@ -132,9 +132,9 @@ def _checked(file: Path, data: Mapping[str, Any]) -> BotRules:
     try:
         return BotRules.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, _named(first["loc"], data))) or "bots"
-        raise _error(file, key, first["msg"].removeprefix("Value error, ")) from None
+        place, reason = fault_of(error, BotRules)
+        key = ".".join(map(str, _named(place, data))) or "bots"
+        raise _error(file, key, reason) from None
 
 
 def _named(place: tuple[int | str, ...], data: Mapping[str, Any]) -> Iterable[int | str]:

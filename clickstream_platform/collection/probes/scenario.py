@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from clickstream_platform.definitions import fault_of
 from clickstream_platform.errors import DefinitionError
 
 _WORDS = {
@@ -198,9 +199,8 @@ def read_scenario(text: str, file: object) -> Scenario:
     try:
         return Scenario.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"])) or "(root)"
-        reason = first["msg"].removeprefix("Value error, ")
+        place, reason = fault_of(error, Scenario)
+        key = ".".join(map(str, place)) or "(root)"
         remedy = "See docs/guide/tags.md for what a scenario says."
         raise DefinitionError(file, key, reason, remedy=remedy) from None
 

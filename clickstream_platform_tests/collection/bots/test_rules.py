@@ -106,7 +106,7 @@ description = "y"
     ("text", "key"),
     [
         pytest.param("threshold = ", r"syntax", id="no TOML"),
-        pytest.param("treshold = 3", r"treshold: Extra inputs", id="unknown key"),
+        pytest.param("treshold = 3", r"treshold: is no key here", id="unknown key"),
         pytest.param("threshold = 0", r"threshold: Input should be greater", id="no threshold"),
         pytest.param("rule = 3", r"rule: must be written as \[\[rule\]\]", id="no list"),
         pytest.param("[[rule]]\nweight = 3", r"rule\.0\.id: is missing", id="no id"),
@@ -117,7 +117,7 @@ description = "y"
         ),
         pytest.param(
             '[[rule]]\nid = "headless"\nwait = 3',
-            r"rule\.headless\.wait: Extra",
+            r"rule\.headless\.wait: is no key here",
             id="key of a rule",
         ),
         pytest.param(

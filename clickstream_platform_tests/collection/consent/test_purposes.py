@@ -388,7 +388,9 @@ def test_a_signal_seen_before_costs_microseconds() -> None:
     ("old", "new", "reason"),
     [
         pytest.param("tcf = [1]", "tcf = [", "syntax", id="no TOML"),
-        pytest.param('own = "analytics"', "owner = 1", "processing.0.owner: Extra", id="a key"),
+        pytest.param(
+            'own = "analytics"', "owner = 1", "processing.0.owner: is no key here", id="a key"
+        ),
         pytest.param('rule = "opt_in"', 'rule = "maybe"', "regimes.eu.rule", id="a rule"),
         pytest.param('name = "crm"', 'name = "security"', "is there twice", id="twice"),
         pytest.param('= "crm"\n', '= "what"\n', "columns must name", id="a column"),

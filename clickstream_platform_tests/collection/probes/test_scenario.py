@@ -134,7 +134,7 @@ def test_counts_and_only_do_not_depend_on_order(seed: int) -> None:
         pytest.param("a: [", r"s\.yaml: syntax: is no YAML, line 1\. Mend it", id="no YAML"),
         pytest.param("", r"s\.yaml: \(root\): Input should be a valid dict", id="empty"),
         pytest.param("name: n\nsteps: []", r"s\.yaml: steps: Tuple should have at", id="no steps"),
-        pytest.param("name: n\nstep: []", r"s\.yaml: steps: Field required", id="misspelt"),
+        pytest.param("name: n\nstep: []", r"s\.yaml: step: .*mean steps", id="misspelt"),
     ],
 )
 def test_other_files_are_refused(text: str, message: str) -> None:
@@ -149,7 +149,7 @@ def test_other_files_are_refused(text: str, message: str) -> None:
         ("good: [{event: x, where: {f: {}}}]", r"where\.f: needs one of equals, one_of"),
         ("good: [{event: x, count: {at_least: 2, at_most: 1}}]", r"count: at_most is less than"),
         ("good: [{event: x, count: -1}]", r"count\.at_least: .*greater than or equal to 0"),
-        ("good: [{event: x, often: 1}]", r"good\.0\.often: Extra inputs"),
+        ("good: [{event: x, often: 1}]", r"good\.0\.often: is no key here"),
     ],
 )
 def test_expectations_that_make_no_sense_are_refused(text: str, message: str) -> None:
