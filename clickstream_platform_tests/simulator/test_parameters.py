@@ -62,7 +62,8 @@ def test_window_is_whole_days_in_utc() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        pytest.param('app_id = "shop"', "app = 1", "app_id", id="a key is missing"),
+        pytest.param('app_id = "shop"', "", "app_id", id="a key is missing"),
+        pytest.param('app_id = "shop"', "app = 1", "app", id="a key is misspelt"),
         pytest.param("cutoff = 0.134", "cutoff = -1", "events_per_session.cutoff", id="negative"),
         pytest.param("longest = 1790", "longest = 1800", "gap_s.longest", id="gap cuts sessions"),
         pytest.param('app_id = "shop"', "app_id =", "file", id="not TOML"),
