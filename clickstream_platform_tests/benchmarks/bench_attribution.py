@@ -48,6 +48,7 @@ WITH drawn AS (
 )
 SELECT 's_' || person || '_' || n AS session_id, n AS session_key,
   'pv_' || md5('v' || person) AS person_id, CAST(person AS BIGINT) AS person_key,
+  CAST(person % 4 AS INTEGER) AS bucket,
   'pv_' || md5('v' || person) AS visitor_id, 'canonical' AS source,
   make_timestamptz(us) AS started_at, make_timestamptz(us + 600000000) AS ended_at,
   CAST(make_timestamp(us) AS DATE) AS session_date, 600.0 AS duration_s, 'first' AS cut_reason,
