@@ -14,16 +14,10 @@ from clickstream_platform.lake.engine import (
 from clickstream_platform.lake.parts import Parts, part_of, rows_of
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
 from clickstream_platform.lake.refresh import Refreshed
+from clickstream_platform.lake.schemas import LakeError, arrow_schema, polars_schema
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
 from clickstream_platform.lake.shapes import adapt
-from clickstream_platform.lake.store import (
-    Changes,
-    Lake,
-    LakeError,
-    arrow_schema,
-    polars_schema,
-    scan_files,
-)
+from clickstream_platform.lake.store import Changes, Lake, scan_files
 from clickstream_platform.lake.writing import DataFile
 
 __all__ = [

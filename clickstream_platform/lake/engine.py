@@ -16,7 +16,8 @@ import polars as pl
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.lake.store import Lake, arrow_schema, polars_schema, stored
+from clickstream_platform.lake.schemas import arrow_schema, polars_schema, stored
+from clickstream_platform.lake.store import Lake
 from clickstream_platform.lake.writing import DataFile
 from clickstream_platform.settings import LakeSettings, Settings
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from deltalake import DeltaTable, Schema
 
+from clickstream_platform.lake.schemas import LakeError, arrow_schema, stored
 from clickstream_platform.lake.snapshots import keep, take
-from clickstream_platform.lake.store import WIDENED, Lake, LakeError, arrow_schema, commit, stored
+from clickstream_platform.lake.store import WIDENED, Lake, commit
 
 
 def adapt(lake: Lake, tables: Sequence[str], *, is_derived: bool) -> list[str]:

@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -18,7 +17,6 @@ import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
-    Schema,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -26,11 +24,11 @@ from deltalake import (
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import create_table_with_add_actions
 
-from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.lake.schemas import LakeError, delta_schema, polars_schema, stored
 from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal, unsealed
 from clickstream_platform.lake.snapshots import keep, snapshot, take
 from clickstream_platform.lake.writing import DataFile, add_action, write_files
-from clickstream_platform.tables.catalog import TABLES, StoredTable
+from clickstream_platform.tables.catalog import TABLES
 
 _DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
 
@@ -59,14 +57,6 @@ class Changes(NamedTuple):
     """Data files that were taken out; they exist until the next vacuum."""
     dates: list[date]
     """Date partitions touched either way."""
-
-
-class LakeError(ClickstreamError, LookupError):
-    """A table of the lake cannot be read or written as asked."""
-
-    def __init__(self, table: str, reason: str, *, remedy: str) -> None:
-        self.table = table
-        super().__init__(f"{table}: {reason}. {remedy}")
 
 
 def file_paths(table: DeltaTable, pruned: list[tuple[str, str, Any]] | None = None) -> list[str]:
@@ -226,7 +216,7 @@ class Lake:
     ) -> int:
         """Add rows in one atomic commit and return its version."""
         spec, properties = stored(table), commit(consumed, notes)
-        if self.exists(table) and self.opened(table).schema() != _delta_schema(table):
+        if self.exists(table) and self.opened(table).schema() != delta_schema(table):
             return self._write(table, rows, "append", None, properties)  # which says what is wrong
         files = write_files(
             _frames(table, rows),
@@ -386,7 +376,7 @@ class Lake:
         properties: CommitProperties,
     ) -> int:
         """Make files part of a table in one atomic commit."""
-        folder, schema = self.path(table), _delta_schema(table)
+        folder, schema = self.path(table), delta_schema(table)
         partition_by = list(stored(table).partition_by)
         moved = [add_action(file, folder) for file in files]
         if self.exists(table):
@@ -460,37 +450,6 @@ def commit(consumed: Mapping[str, int] | None, notes: Mapping[str, str] | None) 
         app_transactions=[Transaction(name, v) for name, v in (consumed or {}).items()],
         max_commit_retries=15,
     )
-
-
-def stored(table: str) -> StoredTable:
-    """The catalog's entry of a table.
-
-    Raises:
-        LakeError: There is no such table.
-    """
-    try:
-        return TABLES[table]
-    except KeyError:
-        raise LakeError(
-            table, "is not a table of the lake", remedy=f"Tables: {', '.join(TABLES)}."
-        ) from None
-
-
-@lru_cache(maxsize=64)
-def polars_schema(table: str) -> dict[str, pl.DataType]:
-    """Columns and types of a table, in the order of its contract."""
-    columns = stored(table).contract.to_schema().columns
-    return {name: column.dtype.type for name, column in columns.items()}
-
-
-@lru_cache(maxsize=64)
-def arrow_schema(table: str) -> pa.Schema:
-    """Columns and types of a table as Arrow."""
-    return pl.DataFrame(schema=polars_schema(table)).to_arrow().schema
-
-
-def _delta_schema(table: str) -> Schema:
-    return Schema.from_arrow(arrow_schema(table))
 
 
 def scan_files(table: str, files: Sequence[str]) -> pl.LazyFrame:

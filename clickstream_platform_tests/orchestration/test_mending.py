@@ -14,7 +14,7 @@ from deltalake import write_deltalake
 from clickstream_platform.cli.care import examine
 from clickstream_platform.events import Ledger, refresh_events
 from clickstream_platform.lake import BrokenSealError, Lake
-from clickstream_platform.lake.store import stored
+from clickstream_platform.lake.schemas import stored
 from clickstream_platform.orchestration import mend, rebuild
 from clickstream_platform.orchestration.stages import STAGES, Work, bring_up_to_date
 from clickstream_platform.settings import Settings, load_settings

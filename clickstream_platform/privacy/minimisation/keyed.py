@@ -80,20 +80,17 @@ ADDRESS_KEYS = frozenset(
         "sourceip",
     ]
 )
-NAME_KEYS = frozenset(
-    [
-        "firstname",
-        "lastname",
-        "fullname",
-        "surname",
-        "givenname",
-        "familyname",
-        "middlename",
-        "maidenname",
-        "fname",
-        "lname",
-    ]
+NAME_ENDINGS = (
+    "firstname",
+    "lastname",
+    "fullname",
+    "surname",
+    "givenname",
+    "familyname",
+    "middlename",
+    "maidenname",
 )
+NAME_KEYS = frozenset([*NAME_ENDINGS, "fname", "lname"])
 BIRTH_KEYS = frozenset(["birthdate", "birthday", "dateofbirth", "dob"])
 SECRET_KEYS = frozenset(
     [
@@ -147,16 +144,6 @@ _ALL_KEYS = (
     | OPAQUE_KEYS
 )
 PHONE_ENDINGS = ("phone", "phonenumber")
-NAME_ENDINGS = (
-    "firstname",
-    "lastname",
-    "fullname",
-    "surname",
-    "givenname",
-    "familyname",
-    "middlename",
-    "maidenname",
-)
 _ENDINGS = (*SECRET_ENDINGS, *PHONE_ENDINGS, *NAME_ENDINGS)
 
 MASKED = re.compile(rf"\[[a-z]+\]|{TOKEN}")
