@@ -12,6 +12,9 @@ from clickstream_platform.collection.consent_log import current_consents
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.settings import Settings
 
+CONSENT_TABLES = ("consents", "identity_map", "sessions")
+"""Tables that tell who consents."""
+
 USER_PREFIX = "pu_"
 """Start of a user's pseudonym; a person that is only a visitor is unknown to any CRM."""
 
@@ -74,7 +77,7 @@ def plan_sync(
     people = people.with_columns(
         is_suppressed=suppression.mask_tokens(people["person_id"]),
         has_consent=people["person_key"].is_in(
-            _consenting(lake, people["person_key"], now=now).implode()
+            consenting(lake, people["person_key"], now=now).implode()
         ),
     )
     is_wanted = pl.col("properties").is_not_null()
@@ -146,7 +149,7 @@ def desired_state(lake: Lake, settings: Settings, *, now: datetime) -> pl.DataFr
     age = pl.max_horizontal(pl.lit(now) - pl.col("anchored_at"), pl.lit(timedelta(0)))
     # Sums of floats differ in their last digits; cut them off before they can decide a rounding.
     current = (pl.col("score") * 2.0 ** -(age / half_life)).round(6)
-    band = pl.lit(BANDS[-1][1])
+    band = pl.when(current.is_not_null()).then(pl.lit(BANDS[-1][1]))
     for least, name in reversed(BANDS[:-1]):
         band = pl.when(current >= least).then(pl.lit(name)).otherwise(band)
     seen = pl.col("anchored_at").dt.convert_time_zone(settings.time_zone)
@@ -224,7 +227,7 @@ def overtaken(lake: Lake, destination: str, *, planned: pl.DataFrame) -> pl.Data
     )
 
 
-def _consenting(lake: Lake, persons: pl.Series, *, now: datetime) -> pl.Series:
+def consenting(lake: Lake, persons: pl.Series, *, now: datetime) -> pl.Series:
     """Persons who consent to marketing at sending time, whatever was collected before.
 
     Their last recorded choice counts, on any device; of who never made one that was recorded, the

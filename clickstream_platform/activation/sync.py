@@ -12,10 +12,13 @@ import polars as pl
 from clickstream_platform.activation.delivery import Courier, Patience, code
 from clickstream_platform.activation.destination import Destination, MisconfiguredError, Record
 from clickstream_platform.activation.plan import (
+    CONSENT_TABLES,
+    NO_CONSENT,
     SUPERSEDED,
     SUPPRESSED,
     UNKNOWN,
     SuppressionList,
+    consenting,
     overtaken,
     plan_sync,
 )
@@ -63,14 +66,15 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
     patience: Patience = PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
     jitter: Callable[[], float] = RANDOM.random,
+    seconds: Callable[[], float] = time.monotonic,
 ) -> Refreshed:
     """Tell a destination what has changed about people since it was last told.
 
     All that is to be said is first written to the ledger as ``pending``, in one commit. Then it
     is sent batch by batch, and the outcome of each batch is committed. Killed at any point, the
     next sync finds what has no outcome and sends it again under the same key; a destination
-    that already has it does nothing new. Consent is read from the sessions and suppression from
-    its list at the time of sending, whatever the segments say.
+    that already has it does nothing new. Consent and the suppression list are asked before each
+    batch, whatever the segments say.
 
     Args:
         lake: The lake; writes ``crm_syncs``.
@@ -82,17 +86,21 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
         patience: How long to try.
         sleep: Waits so many seconds.
         jitter: A random number of [0, 1).
+        seconds: A clock that only runs forward, to tell how long the sync has taken so far.
 
     A destination that refuses everything until a setting is changed is a `MisconfiguredError`;
     what was not sent by then stays pending.
     """
     moment = max([now.astimezone(UTC), *_after_the_last(lake)])
+    started = seconds()
     seen = lake.versions(*UPSTREAM)
+    choices = lake.versions(*CONSENT_TABLES)
     plan = plan_sync(
         lake, settings, suppression=suppression, destination=destination.name, now=moment
     )
     _write_ahead(lake, destination.name, plan, moment)
     to_send = plan.filter(pl.col("operation") != "withheld")
+    willing = to_send["person_key"]
     courier = Courier(
         destination,
         patience=patience,
@@ -103,7 +111,12 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
     for batch in _batches(to_send, destination.batch_size):
         if courier.gave_up_for is not None:
             break
-        answers, records = _door(batch, vault, suppression, moment)
+        if (newest := lake.versions(*CONSENT_TABLES)) != choices:  # somebody chose meanwhile
+            choices, later = newest, moment + timedelta(seconds=seconds() - started)
+            willing = consenting(lake, to_send["person_key"], now=later)
+        answers, allowed = _still_allowed(batch, willing)
+        held_back, records = _door(allowed, vault, suppression, moment)
+        answers |= held_back
         try:
             known = courier.deliver(records)
         except MisconfiguredError:
@@ -160,6 +173,20 @@ def _batches(to_send: pl.DataFrame, size: int) -> Iterator[pl.DataFrame]:
     """Batches of one operation each; what may have been sent before comes first."""
     for group in to_send.partition_by("is_resend", "operation", maintain_order=True):
         yield from group.iter_slices(size)
+
+
+def _still_allowed(
+    batch: pl.DataFrame, willing: pl.Series
+) -> tuple[dict[str, Answer], pl.DataFrame]:
+    """Take out of a batch who has withdrawn consent since the sync began.
+
+    What may have been sent before stays without an answer: the next sync clears it.
+    """
+    is_withdrawn = (pl.col("operation") == "upsert") & ~pl.col("person_key").is_in(
+        willing.implode()
+    )
+    unsent = batch.filter(is_withdrawn & ~pl.col("is_resend"))["idempotency_key"]
+    return dict.fromkeys(unsent, Answer("withheld", NO_CONSENT)), batch.filter(~is_withdrawn)
 
 
 def _door(

@@ -35,7 +35,10 @@ DEADLINE_S = 30.0
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """An answer about 100 contacts is some 100 KB."""
 
-TRANSIENT = frozenset({408, 423, 425, 477, 500, 502, 503, 504, 507, 520, 521, 522, 523, 524, 529})
+TRANSIENT = frozenset({408, 421, 423, 425, 477, *range(500, 600)})
+"""Statuses after which the same call may do; a server at fault says nothing about records."""
+ABOUT_RECORDS = frozenset({400, 409, 413, 422})
+"""Statuses that refuse a call for what is in it; any other is about the account or its settings."""
 TRANSIENT_CATEGORIES = ("RATE_LIMIT", "INTERNAL", "TIMEOUT", "UNAVAILABLE", "TRANSIENT")
 """Words in the category of one record's error after which it is worth sending it again."""
 
@@ -81,12 +84,12 @@ class HubSpot:
         max_answer_bytes: int = MAX_ANSWER_BYTES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        url = httpx.URL(base_url)
-        if url.scheme != "https" and not _is_this_machine(url.host):
+        url = _address(base_url)
+        if not (token.isascii() and token.isprintable()):
             raise MisconfiguredError(
                 self.name,
-                "base_url would send the token unencrypted",
-                remedy="Set crm.base_url to an https address.",
+                "the access token holds characters that no token has",
+                remedy=f"Copy that of a private app into {TOKEN_VARIABLE} again.",
             )
         self.id_property = id_property
         self._url, self._token = url, token
@@ -114,8 +117,11 @@ class HubSpot:
         ]
         path = f"{CONTACTS}/batch/{'update' if is_removal else 'upsert'}"
         answer = self._post(path, {"inputs": inputs})
-        if is_removal and _category(answer.content) == NOT_FOUND:
-            return [Outcome(record.idempotency_key, "delivered") for record in records]
+        is_missing = answer.status == httpx.codes.NOT_FOUND
+        if is_removal and is_missing and _category(answer.content) == NOT_FOUND:
+            if len(records) > 1:  # one that is missing says nothing of the others
+                raise RefusedError(self.name, NOT_FOUND)
+            return [Outcome(records[0].idempotency_key, "delivered")]
         self._check(answer)
         if not answer.is_readable:
             raise UnavailableError(self.name, "unreadable_answer")
@@ -128,8 +134,8 @@ class HubSpot:
             answer = self._post(
                 f"{CONTACTS}/gdpr-delete", {"objectId": crm_id, "idProperty": self.id_property}
             )
-            if answer.status == httpx.codes.NOT_FOUND:
-                continue
+            if answer.status == httpx.codes.NOT_FOUND and answer.is_readable:
+                continue  # a page instead of an object is of another server, which knows nobody
             self._check(answer)
             deleted += 1
         return deleted
@@ -139,8 +145,6 @@ class HubSpot:
     ) -> list[Outcome]:
         """Match results and errors to records; what neither names is left out."""
         results, errors = _items(answer.content, "results"), _items(answer.content, "errors")
-        if not errors and len(results) == len(records):
-            return [Outcome(record.idempotency_key, "delivered") for record in records]
         keys = {record.idempotency_key: record.idempotency_key for record in records}
         keys |= {record.crm_id: record.idempotency_key for record in records}
         found = {
@@ -148,6 +152,7 @@ class HubSpot:
             for result in results
             for key in _named(keys, result.get("objectWriteTraceId"), self._id_of(result))
         }
+        unnamed = [result for result in results if not self._names_one(result, keys)]
         lost = []
         for error in errors:
             context = error.get("context")
@@ -156,11 +161,17 @@ class HubSpot:
                 lost.append(error)
             found |= {key: _refusal(key, error, is_removal=is_removal) for key in named}
         silent = [key for key in map(_key_of, records) if key not in found]
-        if lost and len(silent) == 1:
+        if not lost and len(unnamed) == len(silent):
+            found |= {key: Outcome(key, "delivered") for key in silent}
+        elif lost and len(silent) == 1:
             found[silent[0]] = _refusal(silent[0], lost[0], is_removal=is_removal)
         elif lost and not found:
             raise RefusedError(self.name, _category(lost[0]) or "unnamed_errors")
         return [*found.values()]
+
+    def _names_one(self, result: Mapping[str, object], keys: Mapping[str, str]) -> bool:
+        """Whether a result says whose it is: under any key, or by an identifier that we sent."""
+        return "objectWriteTraceId" in result or bool(_named(keys, self._id_of(result)))
 
     def _id_of(self, result: Mapping[str, object]) -> object:
         return _mapping(result.get("properties")).get(self.id_property)
@@ -180,7 +191,8 @@ class HubSpot:
                 f"the token is not accepted ({reason})",
                 remedy=f"Check {TOKEN_VARIABLE} and its scope crm.objects.contacts.write.",
             )
-        if NO_PROPERTY in json.dumps(answer.content):
+        said = {name: part for name, part in answer.content.items() if name != "results"}
+        if NO_PROPERTY in json.dumps(said):
             wanted = ", ".join((self.id_property, *PROPERTIES))
             raise MisconfiguredError(
                 self.name,
@@ -193,8 +205,14 @@ class HubSpot:
                 f"there is no such interface at its address ({reason})",
                 remedy="Check crm.base_url.",
             )
-        if status >= 400:  # noqa: PLR2004 - status codes
+        if status in ABOUT_RECORDS:
             raise RefusedError(self.name, reason)
+        if status >= 400:  # noqa: PLR2004 - status codes
+            raise MisconfiguredError(
+                self.name,
+                f"every call is refused ({reason})",
+                remedy="Check the account there, and crm.base_url and any proxy here.",
+            )
 
     def _post(self, path: str, content: Mapping[str, object]) -> Answer:
         try:
@@ -237,10 +255,31 @@ def retry_after(header: str | None, *, now: datetime) -> float | None:
         return float(text)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max((at - now).total_seconds(), 0.0)
+
+
+def _address(base_url: str) -> httpx.URL:
+    """Root of an API to which a token may be sent."""
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL:
+        url = httpx.URL()
+    if not url.host or url.userinfo:
+        raise MisconfiguredError(
+            HubSpot.name,
+            "base_url is no address without a user",
+            remedy="Set crm.base_url to an https address.",
+        )
+    if url.scheme != "https" and not _is_this_machine(url.host):
+        raise MisconfiguredError(
+            HubSpot.name,
+            "base_url would send the token unencrypted",
+            remedy="Set crm.base_url to an https address.",
+        )
+    return url
 
 
 def _is_this_machine(host: str) -> bool:
@@ -255,7 +294,7 @@ def _is_this_machine(host: str) -> bool:
 def _object(body: bytes) -> tuple[Mapping[str, object], bool]:
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, False
     return (content, True) if isinstance(content, dict) else ({}, False)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from clickstream_platform.activation import (
     MisconfiguredError,
     Outcome,
+    Patience,
     Record,
     RefusedError,
     UnavailableError,
@@ -26,8 +27,9 @@ from clickstream_platform_tests.activation.audience import (
     Audience,
     Script,
     everything_below,
+    frame,
 )
-from clickstream_platform_tests.frames import NOON
+from clickstream_platform_tests.frames import NOON, surrogate
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 
@@ -100,6 +102,15 @@ def test_segments_for_other_purposes_and_expired_ones_are_not_told(audience: Aud
     assert audience.destination.contacts[BOB]["clickstream_segments"] == "readers"
 
 
+def test_person_whose_score_is_gone_has_no_band(audience: Audience) -> None:
+    audience.put(ANN, "readers")
+    audience.lake.delete("engagement_scores", "true")
+    audience.sync()
+    contact = audience.destination.contacts[ANN]
+    assert (contact["engagement_band"], contact["engagement_score"]) == ("", "")
+    assert contact["clickstream_segments"] == "readers"
+
+
 def test_visitors_who_never_signed_in_are_not_told_of(audience: Audience) -> None:
     audience.put("somebody", "readers", is_visitor=True)
     audience.sync()
@@ -159,6 +170,73 @@ def test_suppression_during_a_sync_is_seen_by_the_next_batch(audience: Audience)
     audience.sync()
     assert len(audience.destination.contacts) == 1
     assert sorted(row[2] for row in audience.ledger()) == ["delivered", "withheld"]
+
+
+def withdraws_while_it_is_sent(audience: Audience) -> Callable[[Sequence[Record]], list[Outcome]]:
+    """Take a batch, while everybody says no to marketing."""
+
+    def take(records: Sequence[Record]) -> list[Outcome]:
+        for user in (ANN, BOB):
+            audience.visit(audience.token(user), at=NOON + HOUR, consent=False)
+        return audience.destination.take(records)
+
+    return take
+
+
+def test_withdrawal_during_a_sync_is_seen_by_the_next_batch(audience: Audience) -> None:
+    audience.put(ANN, "readers")
+    audience.put(BOB, "readers")
+    audience.destination.batch_size = 1
+    audience.destination.answers = [withdraws_while_it_is_sent(audience)]
+    audience.sync()
+    (told,) = audience.destination.contacts
+    assert sorted(row[2:] for row in audience.ledger()) == [
+        ("delivered", None),
+        ("withheld", "no_consent"),
+    ]
+    audience.sync(NOON + 2 * HOUR)
+    assert audience.destination.contacts.keys() == {told}
+    assert set(audience.destination.contacts[told].values()) == {""}
+
+
+def test_choice_counts_as_of_the_time_that_a_sync_has_taken(audience: Audience) -> None:
+    audience.put(ANN, "readers")
+    audience.put(BOB, "readers")
+    audience.destination.batch_size = 1
+
+    def chooses(records: Sequence[Record]) -> list[Outcome]:
+        said = {"consent_marketing": False, "is_opted_out": False, "valid_from_at": NOON + HOUR}
+        keys = [surrogate(audience.token(user)) for user in (ANN, BOB)]
+        rows = [{"event_id": f"e{key}", "user_key": key} | said for key in keys]
+        audience.lake.append("consents", frame("consents", rows))
+        return audience.destination.take(records)
+
+    audience.destination.answers = [chooses]
+    ticks = iter([0.0, HOUR.total_seconds()])
+    audience.sync(seconds=lambda: next(ticks))
+    assert len(audience.destination.contacts) == 1
+
+
+def test_who_withdraws_while_it_is_unclear_whether_they_arrived_is_cleared(
+    audience: Audience,
+) -> None:
+    audience.put(ANN, "readers")
+    audience.put(BOB, "readers")
+    audience.destination.batch_size = 1
+
+    def taken_without_an_answer(records: Sequence[Record]) -> list[Outcome]:
+        audience.destination.take(records)
+        raise UnavailableError(Script.name, "timeout")
+
+    audience.destination.answers = [taken_without_an_answer] * 2
+    audience.sync(patience=Patience(tries=1))
+    assert [row[2] for row in audience.ledger()] == ["pending", "pending"]
+    audience.destination.answers = [withdraws_while_it_is_sent(audience)]
+    audience.sync(NOON + 2 * HOUR)
+    assert sorted(row[2] for row in audience.ledger()) == ["delivered", "pending"]
+    audience.sync(NOON + 3 * HOUR)
+    said = [set(contact.values()) for contact in audience.destination.contacts.values()]
+    assert said == [{""}, {""}]
 
 
 def test_suppression_list_that_cannot_be_read_lets_nobody_pass(audience: Audience) -> None:

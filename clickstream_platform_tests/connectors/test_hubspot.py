@@ -21,7 +21,9 @@ from clickstream_platform_tests.connectors.hubspot_server import (
     ID_PROPERTY,
     TOKEN,
     Account,
+    Content,
     Fault,
+    Handler,
     busy,
     endless,
     error,
@@ -76,6 +78,20 @@ def test_removal_of_nobody_known_is_done(account: Account, hubspot: HubSpot) -> 
     assert hubspot.upsert([record(ANN, operation="remove")]) == delivered(ANN)
 
 
+def test_one_who_is_not_found_leaves_open_who_else_was_cleared(
+    account: Account, hubspot: HubSpot
+) -> None:
+    account.faults = [fails(404, "OBJECT_NOT_FOUND")]
+    with pytest.raises(RefusedError, match=r"\(OBJECT_NOT_FOUND\)\. Split it"):
+        hubspot.upsert([record(who, operation="remove") for who in (ANN, BOB)])
+
+
+def test_server_at_fault_has_cleared_nobody(account: Account, hubspot: HubSpot) -> None:
+    account.faults = [fails(500, "OBJECT_NOT_FOUND")]
+    with pytest.raises(UnavailableError, match=r"status_500"):
+        hubspot.upsert([record(ANN, operation="remove")])
+
+
 def test_errors_beside_results_are_told_apart(account: Account, hubspot: HubSpot) -> None:
     account.invalid = {BOB: "VALIDATION_ERROR", "carol": "RATE_LIMITS"}
     outcomes = hubspot.upsert([record(ANN), record(BOB), record("carol")])
@@ -125,10 +141,54 @@ def test_records_that_an_answer_leaves_out_are_unclear(account: Account, hubspot
     assert hubspot.upsert([record(ANN), record(BOB)]) == delivered(ANN)
 
 
+TRACED = {"id": "1", "objectWriteTraceId": f"key of {ANN}"}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        pytest.param([TRACED, TRACED], id="the same twice"),
+        pytest.param([TRACED, {"id": "2", "objectWriteTraceId": "of carol"}], id="of another call"),
+    ],
+)
+def test_as_many_results_as_records_are_not_enough(
+    account: Account, hubspot: HubSpot, results: list[dict[str, str]]
+) -> None:
+    account.faults = [answers(200, results=results)]
+    assert hubspot.upsert([record(ANN), record(BOB)]) == delivered(ANN)
+
+
+def test_results_without_a_name_are_of_those_who_are_left(
+    account: Account, hubspot: HubSpot
+) -> None:
+    refusal = error("VALIDATION_ERROR", "no", context={"id": [BOB]})
+    account.faults = [
+        answers(200, results=[{"id": "1"}, {"id": "2"}]),
+        answers(207, results=[{"id": "1"}], errors=[refusal]),
+    ]
+    assert hubspot.upsert([record(ANN), record(BOB)]) == delivered(ANN, BOB)
+    assert sorted(hubspot.upsert([record(ANN), record(BOB)])) == [
+        *delivered(ANN),
+        Outcome(f"key of {BOB}", "refused", "VALIDATION_ERROR"),
+    ]
+
+
+def deep(handler: Handler, _content: Content) -> None:
+    """Answer with more brackets than a parser goes down."""
+    body = b"[" * 90_000
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
         pytest.param(fails(500), "status_500", id="internal error"),
+        pytest.param(fails(501), "status_501", id="any other error of a server"),
+        pytest.param(fails(530), "status_530", id="a proxy that finds no server"),
+        pytest.param(deep, "unreadable_answer", id="brackets without end"),
         pytest.param(fails(503), "status_503", id="unavailable"),
         pytest.param(taken_then_dropped, "remoteprotocolerror", id="dropped after it was taken"),
         pytest.param(endless, "endless_answer", id="body without end"),
@@ -185,6 +245,7 @@ def test_being_asked_to_wait_is_passed_on(
         pytest.param("Sun, 01 Mar 2026 11:00:00 GMT", 0.0, id="date that is over"),
         pytest.param("Sun, 01 Mar 2026 12:00:30 -0000", 30.0, id="date without a zone"),
         pytest.param("Sun, 99 Mar 2026 12:00:30 GMT", None, id="no date"),
+        pytest.param(f"Sun, 01 Mar 2026 12:00:{'9' * 20} GMT", None, id="too many seconds"),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
@@ -206,6 +267,8 @@ def test_call_that_is_refused_as_a_whole(account: Account, hubspot: HubSpot, sta
         pytest.param(fails(403), r"scope crm\.objects\.contacts\.write", id="scope"),
         pytest.param(fails(404, "NOT_FOUND"), r"no such interface .* crm\.base_url", id="address"),
         pytest.param(fails(302), r"no such interface", id="redirect"),
+        pytest.param(fails(402), r"every call is refused .* Check the account", id="unpaid"),
+        pytest.param(fails(407), r"every call is refused .* any proxy", id="proxy"),
     ],
 )
 def test_settings_at_fault_are_named(
@@ -220,6 +283,12 @@ def test_missing_property_is_a_setting_at_fault(account: Account, hubspot: HubSp
     account.properties.remove("clickstream_segments")
     with pytest.raises(MisconfiguredError, match=r"Create these there.*clickstream_segments"):
         hubspot.upsert([record(ANN)])
+
+
+def test_value_that_reads_like_an_error_is_none(account: Account, hubspot: HubSpot) -> None:
+    said = [record(ANN, segments="PROPERTY_DOESNT_EXIST")]
+    assert hubspot.upsert(said) == delivered(ANN)
+    assert account.contacts[ANN]["clickstream_segments"] == "PROPERTY_DOESNT_EXIST"
 
 
 def test_more_than_a_hundred_are_refused(account: Account, hubspot: HubSpot) -> None:
@@ -243,6 +312,15 @@ def test_erasure_deletes_contacts_for_good(account: Account, hubspot: HubSpot) -
     assert hubspot.erase([]) == 0
 
 
+def test_erasure_does_not_take_a_page_for_an_answer(account: Account, hubspot: HubSpot) -> None:
+    def page(handler: Handler, _content: Content) -> None:
+        handler.send_error(404)
+
+    account.faults = [page]
+    with pytest.raises(MisconfiguredError, match=r"no such interface .* crm\.base_url"):
+        hubspot.erase([ANN])
+
+
 def test_erasure_that_fails_says_so(account: Account, hubspot: HubSpot) -> None:
     account.faults = [fails(500)]
     with pytest.raises(UnavailableError, match=r"status_500"):
@@ -255,6 +333,22 @@ def test_erasure_that_fails_says_so(account: Account, hubspot: HubSpot) -> None:
 def test_token_is_not_sent_unencrypted(url: str) -> None:
     with pytest.raises(MisconfiguredError, match=r"unencrypted.*https"):
         HubSpot(url, token=TOKEN, id_property=ID_PROPERTY)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://", "http://[::1", "https://ann:secret-word@api.example.com"]
+)
+def test_address_names_a_server_and_no_user(url: str) -> None:
+    with pytest.raises(MisconfiguredError, match=r"base_url is no address.*Set crm") as raised:
+        HubSpot(url, token=TOKEN, id_property=ID_PROPERTY)
+    assert "secret-word" not in str(raised.value)
+
+
+@pytest.mark.parametrize("token", ["“secret-word”", "secret-word\nX-Header: 1", "secret-word\0"])
+def test_token_that_no_header_can_carry_is_a_setting_at_fault(account: Account, token: str) -> None:
+    with pytest.raises(MisconfiguredError, match=r"Copy that.*CLICKSTREAM_HUBSPOT") as raised:
+        HubSpot(account.url, token=token, id_property=ID_PROPERTY)
+    assert "secret-word" not in str(raised.value)
 
 
 def test_settings_choose_the_destination(
