@@ -1,12 +1,13 @@
 """Rules of segments: small trees of conditions, read from TOML, with a text in plain words."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias, TypeGuard
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
 
 from clickstream_platform.definitions import checked, read_toml
 from clickstream_platform.lake import polars_schema
@@ -19,8 +20,16 @@ PERSONAL = frozenset(
 ) | {"identifiers", "ip_address"}
 """Columns that no rule may name: a segment is what people do, never a list of people."""
 
-HEAD = ("name", "description", "owner", "purpose", "expires")
-"""Keys of a definition beside its rule."""
+HEAD = ("description", "owner", "purpose", "expires")
+"""Keys of a definition beside its rule; its name is that of the file."""
+
+LONGEST_DAYS = 36_525
+"""A century: no row is older, and no moment less it lies before the calendar."""
+
+Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A number that is written as one and that others can be compared with."""
+
+Days: TypeAlias = Annotated[Number, Field(gt=0, le=LONGEST_DAYS)]
 
 
 class Section(BaseModel):
@@ -32,8 +41,8 @@ class Section(BaseModel):
 class Bounds(Section):
     """A range of numbers; both ends belong to it."""
 
-    min: float | None = None
-    max: float | None = None
+    min: Number | None = None
+    max: Number | None = None
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -49,21 +58,26 @@ class Bounds(Section):
 Scalar: TypeAlias = str | bool | int | float
 """One value of a column."""
 
+LARGEST = sys.float_info.max
+"""Numbers are compared as floating point; infinity and what is no number equal nothing."""
+
 
 def _read_test(value: object) -> "Test":
     """Read what a column is compared with, keeping texts, truths and numbers apart."""
-    if isinstance(value, (str, bool, int, float)):
+    if _is_scalar(value):
         return value
-    if (
-        isinstance(value, list)
-        and value
-        and all(isinstance(v, (str, bool, int, float)) for v in value)
-    ):
+    if isinstance(value, list) and value and all(map(_is_scalar, value)):
         return tuple(value)
     if isinstance(value, dict) and value.keys() <= {"min", "max"}:
         return Bounds.model_validate(value)
     message = "must be a text, a number, true or false, a list of them, or { min, max }"
     raise ValueError(message)
+
+
+def _is_scalar(value: object) -> TypeGuard[Scalar]:
+    if isinstance(value, (int, float)):
+        return abs(value) <= LARGEST
+    return isinstance(value, str)
 
 
 Test: TypeAlias = Scalar | tuple[Scalar, ...] | Bounds
@@ -77,8 +91,8 @@ class Rule(Section):
     """
 
     table: Literal["sessions", "events"] | None = Field(None, description="Rows to count.")
-    did: str | None = Field(None, description="Short for events of this name.")
-    never: str | None = Field(None, description="Short for no event of this name.")
+    did: str | None = Field(None, min_length=1, description="Short for events of this name.")
+    never: str | None = Field(None, min_length=1, description="Short for no event of this name.")
     where: dict[str, Annotated[Test, PlainValidator(_read_test)]] = Field(
         default_factory=dict, description="Columns and their values."
     )
@@ -86,8 +100,8 @@ class Rule(Section):
     total: dict[str, Bounds] = Field(
         default_factory=dict, description="A number column and what it must add up to."
     )
-    within_days: float | None = Field(None, gt=0, description="Only rows at most so old.")
-    before_days: float | None = Field(None, gt=0, description="Only rows at least so old.")
+    within_days: Days | None = Field(None, description="Only rows at most so old.")
+    before_days: Days | None = Field(None, description="Only rows at least so old.")
     score: Bounds | None = Field(None, description="Engagement score as of the evaluation.")
     all: tuple["Rule", ...] | None = Field(None, min_length=1, description="Every one holds.")
     any: tuple["Rule", ...] | None = Field(None, min_length=1, description="One at least holds.")
@@ -177,6 +191,14 @@ class Segment(Section):
     purpose: Literal["analytics", "marketing", "personalization"]
     expires: date = Field(description="Last day on which it has members.")
     rule: Rule
+
+    @field_validator("name")
+    @classmethod
+    def _names_no_person(cls, name: str) -> str:
+        if name in PERSONAL:
+            message = "is a column that identifies people; give the file another name"
+            raise ValueError(message)
+        return name
 
     def is_expired(self, today: date) -> bool:
         """Whether its last day is over."""

@@ -163,6 +163,34 @@ def test_rule_reads_in_plain_words(tmp_path: Path, rule: str, words: str) -> Non
         pytest.param('never = "a"\ncount = {min = 2}', r"never says how many", id="never twice"),
         pytest.param("all = []", r"all: .* at least 1 item", id="nothing to combine"),
         pytest.param('[[all]]\ndid = "a"\ndoes = 1', r"all.0.does: is no key here", id="extra key"),
+        pytest.param('did = ""', r"did: .* at least 1 character", id="event without a name"),
+        pytest.param('never = ""', r"never: .* at least 1 character", id="none without a name"),
+        pytest.param("score = {min = nan}", r"score.min: .* finite number", id="no number"),
+        pytest.param("score = {max = inf}", r"score.max: .* finite number", id="no end"),
+        pytest.param('score = {min = "5"}', r"score.min: .* valid number", id="number as text"),
+        pytest.param("score = {min = true}", r"score.min: .* valid number", id="truth as number"),
+        pytest.param(
+            'did = "a"\nwithin_days = "7"', r"within_days: .* valid number", id="days as text"
+        ),
+        pytest.param(
+            'did = "a"\nwithin_days = inf', r"within_days: .* finite number", id="days without end"
+        ),
+        pytest.param(
+            'did = "a"\nbefore_days = 800_000',
+            r"before_days: .* less than or equal to 36525",
+            id="before the calendar",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {page_views = nan}',
+            r"where.page_views: must be a text, a number",
+            id="value that is no number",
+        ),
+        pytest.param(
+            f'table = "sessions"\nwhere = {{page_views = [1, 1{"0" * 400}]}}',
+            r"where.page_views: must be a text, a number",
+            id="number that no column can hold",
+        ),
+        pytest.param('name = "other"\ndid = "a"', r"name: is no key here", id="name"),
         pytest.param("did = ", r"syntax: .* It must be TOML", id="not TOML"),
     ],
 )
@@ -191,3 +219,8 @@ def test_head_must_be_complete(tmp_path: Path, head: str, message: str) -> None:
 def test_file_name_is_the_name(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match=r"My-Segment\.toml: name: .* match pattern"):
         read(tmp_path, 'did = "a"', name="My-Segment")
+
+
+def test_name_is_not_that_of_a_column_of_people(tmp_path: Path) -> None:
+    with pytest.raises(DefinitionError, match=r"person_key\.toml: name: .* give the file another"):
+        read(tmp_path, 'did = "a"', name="person_key")
