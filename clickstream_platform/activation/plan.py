@@ -149,7 +149,7 @@ def desired_state(lake: Lake, settings: Settings, *, now: datetime) -> pl.DataFr
     age = pl.max_horizontal(pl.lit(now) - pl.col("anchored_at"), pl.lit(timedelta(0)))
     # Sums of floats differ in their last digits; cut them off before they can decide a rounding.
     current = (pl.col("score") * 2.0 ** -(age / half_life)).round(6)
-    band = pl.when(current.is_not_null()).then(pl.lit(BANDS[-1][1]))
+    band: pl.Expr = pl.when(current.is_not_null()).then(pl.lit(BANDS[-1][1]))
     for least, name in reversed(BANDS[:-1]):
         band = pl.when(current >= least).then(pl.lit(name)).otherwise(band)
     seen = pl.col("anchored_at").dt.convert_time_zone(settings.time_zone)
