@@ -9,6 +9,9 @@ from clickstream_platform.definitions import Definition, own_or_shipped, read_de
 
 DEFINITION = Path(__file__).with_name("blocked.toml")
 
+QUOTES = ('"', "'")
+"""What a value may stand between that was written as text twice."""
+
 
 class BlockedIds(Definition):
     """Which raw identifiers stand for nobody."""
@@ -18,7 +21,12 @@ class BlockedIds(Definition):
 
     def is_blocked(self, identifier: pl.Expr) -> pl.Expr:
         """True where a raw identifier stands for nobody; null where there is none."""
-        bare = identifier.str.strip_chars().str.to_lowercase()
+        bare = identifier.str.strip_chars()
+        for quote in QUOTES:
+            pair = (bare.str.len_chars() > 1) & bare.str.starts_with(quote)
+            inner = bare.str.strip_prefix(quote).str.strip_suffix(quote).str.strip_chars()
+            bare = pl.when(pair & bare.str.ends_with(quote)).then(inner).otherwise(bare)
+        bare = bare.str.to_lowercase()
         found = bare.is_in(sorted(self.values))
         for pattern in self.patterns:
             found |= bare.str.contains(f"^(?:{pattern})$")
@@ -37,10 +45,18 @@ def load_blocked(file: Path) -> BlockedIds:
     return read_definition(BlockedIds, file, remedy=remedy)
 
 
-@lru_cache(maxsize=8)
 def blocked_ids(definitions: Path | None = None) -> BlockedIds:
-    """The blocked identifiers: the user's own `identity/blocked.toml`, else the shipped ones."""
-    return load_blocked(own_or_shipped(DEFINITION, definitions, folder="identity"))
+    """The blocked identifiers: the user's own `identity/blocked.toml`, else the shipped ones.
+
+    Read once while the file does not change.
+    """
+    file = own_or_shipped(DEFINITION, definitions, folder="identity")
+    return _read_blocked(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_blocked(file: Path, stamp: int) -> BlockedIds:  # noqa: ARG001 - a changed file is another key
+    return load_blocked(file)
 
 
 BLOCKED_IDS = blocked_ids().values

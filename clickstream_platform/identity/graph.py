@@ -64,8 +64,8 @@ def shared_identifiers(links: ir.Table, rules: IdentifierRules) -> ir.Table:
     Returns:
         ``key``, ``identifier_type``, ``identifier_id``, ``reason`` (``shared``: more values of a
         type than its limit; ``storm``: too many new links within an hour), ``found_type``,
-        ``found``, ``allowed``, ``since_at`` (arrival of the link that was one too many). Grain:
-        key, reason, found_type.
+        ``found``, ``allowed``, ``since_at`` (arrival of the link that was one too many; of a storm,
+        of the last of so many links in a row). Grain: key, reason, found_type.
     """
     ends = _ends(links)
     of_type = {"group_by": ["key", "other_type"]}
@@ -84,11 +84,14 @@ def shared_identifiers(links: ir.Table, rules: IdentifierRules) -> ir.Table:
         allowed="allowed",
         since_at="recorded_at",
     )
-    in_time = ibis.window(group_by="key", order_by=["valid_from_at", "other_key"])
+    by_key = {"group_by": "key", "order_by": ["valid_from_at", "other_key"]}
     most = rules.max_links_per_hour
-    stormy = ends.mutate(before=_.valid_from_at.lag(most).over(in_time)).filter(
-        _.before.notnull(), _.before + ibis.interval(hours=1) >= _.valid_from_at
-    )
+    # Evidence may arrive late: a storm is known once the last of its links has arrived.
+    together = ibis.trailing_window(most, **by_key)
+    stormy = ends.mutate(
+        before=_.valid_from_at.lag(most).over(ibis.window(**by_key)),
+        known_at=_.recorded_at.max().over(together),
+    ).filter(_.before.notnull(), _.before + ibis.interval(hours=1) >= _.valid_from_at)
     storms = stormy.group_by("key").aggregate(
         identifier_type=_.identifier_type.min(),
         identifier_id=_.identifier_id.min(),
@@ -96,7 +99,7 @@ def shared_identifiers(links: ir.Table, rules: IdentifierRules) -> ir.Table:
         found_type=ibis.literal("any"),
         found=_.count() + most,
         allowed=ibis.literal(most, "int64"),
-        since_at=_.recorded_at.min(),
+        since_at=_.known_at.min(),
     )
     return over.union(storms.select(over.columns), distinct=False)
 

@@ -15,7 +15,9 @@ PAIR = ("visitor_key", "user_key")
 
 NO_KEY = ibis.null("int64")
 
-_PSEUDONYM = "pi_"
+PSEUDONYM = "pi_"
+"""What pseudonyms of further identifiers begin with."""
+
 _HEX = "0123456789abcdef"
 _DIGITS = range(3, 18)
 """Places in a pseudonym of the digits that make its surrogate."""
@@ -163,7 +165,7 @@ def _each(held: ir.Table, end: str, rules: IdentifierRules) -> ir.Table:
         **{f"{end}_type": parts.part.split(":")[0], f"{end}_id": parts.part.split(":")[1]}
     )
     known = typed[f"{end}_type"].isin(rules.further)
-    return typed.filter(known, typed[f"{end}_id"].startswith(_PSEUDONYM)).drop("part")
+    return typed.filter(known, typed[f"{end}_id"].startswith(PSEUDONYM)).drop("part")
 
 
 def _surrogate(pseudonym: ir.Column) -> ir.Value:

@@ -18,6 +18,7 @@ from pydantic import Field
 from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.identity.features import consented_events, visitor_features
+from clickstream_platform.identity.links import PSEUDONYM
 from clickstream_platform.identity.people import with_person
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings
@@ -68,10 +69,18 @@ def load_match_rules(file: Path) -> MatchRules:
     return read_definition(MatchRules, file, remedy=remedy)
 
 
-@lru_cache(maxsize=8)
 def match_rules(definitions: Path | None = None) -> MatchRules:
-    """The rules: the user's own `identity/matches.toml`, else the shipped ones."""
-    return load_match_rules(own_or_shipped(DEFINITION, definitions, folder="identity"))
+    """The rules: the user's own `identity/matches.toml`, else the shipped ones.
+
+    Read once while the file does not change.
+    """
+    file = own_or_shipped(DEFINITION, definitions, folder="identity")
+    return _read_match_rules(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_match_rules(file: Path, stamp: int) -> MatchRules:  # noqa: ARG001 - a changed file is another key
+    return load_match_rules(file)
 
 
 class MatchingUnavailableError(ClickstreamError, ImportError):
@@ -147,9 +156,12 @@ def match_records(
         api = DuckDBAPI(connection)
         linker = Linker(api.register(records.to_arrow()), settings, log_level=logging.ERROR)
         training = linker.training
-        training.estimate_probability_two_random_records_match(
-            [block_on(*columns) for columns in rules.sure], recall=rules.recall_of_sure
-        )
+        try:
+            training.estimate_probability_two_random_records_match(
+                [block_on(*columns) for columns in rules.sure], recall=rules.recall_of_sure
+            )
+        except ValueError:  # more sure pairs than there can be at that recall
+            raise TooFewRecordsError(records.height) from None
         training.estimate_u_using_random_sampling(max_pairs=MOST_PAIRS, seed=SEED)
         prior = _prior(linker)
         if not LEAST_PRIOR < prior < 1 - LEAST_PRIOR:
@@ -367,7 +379,24 @@ class VisitorMatches(NamedTuple):
     score: Score
     """On held-out logins: visitors whose users are known, matched as if they were not."""
     visitors: int
-    """Visitors who agreed."""
+    """Visitors who agreed, without devices that several users share."""
+
+
+def known_users(identity_map: pl.DataFrame) -> dict[str, frozenset[str]]:
+    """Say with which users each visitor was seen, whether or not it is merged with them.
+
+    A visitor of an account that merges nobody is of a known user all the same. Where no user is
+    known, the person that a further identifier tells stands for one.
+
+    Args:
+        identity_map: Contract: `clickstream_platform.tables.identity.IdentityMap`.
+    """
+    users: dict[str, set[str]] = {}
+    persons: dict[str, set[str]] = {}
+    for visitor, user in identity_map.select("visitor_id", "user_id").iter_rows():
+        known = persons if user.startswith(PSEUDONYM) else users
+        known.setdefault(visitor, set()).add(user)
+    return {visitor: frozenset(found) for visitor, found in (persons | users).items()}
 
 
 def match_visitors(
@@ -391,9 +420,11 @@ def match_visitors(
         records = visitor_features(consented_events(events, held, purpose=rules.purpose))
     finally:
         backend.disconnect()
-    logins = lake.scan("identity_map").filter(~pl.col("is_shared")).collect()
-    users: dict[str, str] = dict(logins.select("visitor_id", "person_id").rows())
-    users = {visitor: users[visitor] for visitor in records["record_id"] if visitor in users}
+    known = known_users(lake.scan("identity_map").collect())
+    # What several users share is nobody's: it would be a bridge between them.
+    shared = [visitor for visitor, found in known.items() if len(found) > 1]
+    records = records.filter(~pl.col("record_id").is_in(shared))
+    users = {it: next(iter(known[it])) for it in records["record_id"] if it in known}
     if records.height < 2:  # noqa: PLR2004 - a pair
         raise TooFewRecordsError(records.height)
     matches = match_records(records, rules, least=threshold)

@@ -130,7 +130,15 @@ def load_rules(file: Path) -> IdentifierRules:
     return read_definition(IdentifierRules, file, remedy=remedy)
 
 
-@lru_cache(maxsize=8)
 def identifier_rules(definitions: Path | None = None) -> IdentifierRules:
-    """The rules: the user's own `identity/identifiers.toml`, else the shipped ones."""
-    return load_rules(own_or_shipped(DEFINITION, definitions, folder="identity"))
+    """The rules: the user's own `identity/identifiers.toml`, else the shipped ones.
+
+    Read once while the file does not change.
+    """
+    file = own_or_shipped(DEFINITION, definitions, folder="identity")
+    return _read_rules(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_rules(file: Path, stamp: int) -> IdentifierRules:  # noqa: ARG001 - a changed file is another key
+    return load_rules(file)

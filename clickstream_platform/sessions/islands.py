@@ -18,7 +18,7 @@ from pathlib import Path
 from clickstream_platform.lake import Changes, Engine, Lake, Parts, view
 from clickstream_platform.sessions.boundaries import CAMPAIGN
 from clickstream_platform.sessions.making import COLUMNS
-from clickstream_platform.sessions.policy import SessionPolicy
+from clickstream_platform.sessions.policy import SERVER, SessionPolicy
 
 _PERSON = "coalesce(e.user_key, m.person_key, e.visitor_key)"
 _PEOPLE = "(SELECT visitor_key, person_key FROM people WHERE NOT is_shared)"
@@ -279,13 +279,19 @@ def _fetch_parts(backend: Engine, query: str) -> Parts:
 
 
 def find_hull_events(backend: Engine) -> None:
-    """Gather ``source_events`` and ``restarts`` of the hulls, from the events of their dates."""
+    """Gather ``source_events`` and ``restarts`` of the hulls, from the events of their dates.
+
+    Of what happened in the instant with which a hull starts, what comes before the event that
+    starts its session belongs to the session before. What a server reports comes after all of it.
+    """
     backend.fill(
         "source_events",
         f"SELECT {', '.join(f'e.{name}' for name in COLUMNS)} "  # noqa: S608 - names of our own
         f"FROM hull_files e LEFT JOIN {_PEOPLE} m ON e.visitor_key = m.visitor_key "
         f"JOIN hulls h ON h.person_key = {_PERSON} "
-        "AND e.occurred_us BETWEEN h.low_us AND h.reach_us WHERE NOT e.is_synthetic UNION ALL "
+        "AND e.occurred_us BETWEEN h.low_us AND h.reach_us AND NOT coalesce("
+        "e.occurred_us = h.low_us AND e.event_key < h.restart_key "
+        f"AND e.platform IS DISTINCT FROM '{SERVER}', false) WHERE NOT e.is_synthetic UNION ALL "
         f"SELECT {', '.join(COLUMNS)} FROM hull_files e WHERE NOT is_synthetic "
         "AND visitor_key IS NULL AND user_key IS NULL AND event_key IN (FROM edited)",
     )

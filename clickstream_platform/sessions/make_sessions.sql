@@ -17,6 +17,10 @@
 -- numbered (rn); after that a session is a range of numbers. Events of servers are not among them:
 -- they join a session once its range is known.
 
+-- name: floor_div
+-- Operator // rounds towards zero: with it, what happened before 1970 would share a day with 1970.
+CREATE OR REPLACE TEMP MACRO floor_div(a, b) AS a // b - CAST(a % b < 0 AS BIGINT);
+
 -- name: sort
 -- Windows without an order stream over the sorted rows.
 CREATE OR REPLACE TEMP TABLE sorted AS
@@ -100,7 +104,7 @@ SELECT
   n.is_logout,
   CASE WHEN NOT s.is_ping THEN coalesce(e.user_key, r.user_so_far) ELSE r.user_so_far END
     AS seen_user_key,
-  (s.us + z.offset_us) // 86400000000 AS local_day
+  floor_div(s.us + z.offset_us, 86400000000) AS local_day
 FROM sorted AS s
 JOIN names AS n ON n.name_id = s.name_id
 JOIN source_events AS e ON e.event_key = s.event_key
@@ -262,8 +266,8 @@ UPDATE sums SET engaged_ms = h.engaged_ms
 FROM (
   SELECT
     p.start_rn,
-    (count(DISTINCT s.us // getvariable('heartbeat_us')) - 1) * getvariable('heartbeat_us') // 1000
-      + getvariable('min_visit_ms') AS engaged_ms
+    (count(DISTINCT floor_div(s.us, getvariable('heartbeat_us'))) - 1)
+      * getvariable('heartbeat_us') // 1000 + getvariable('min_visit_ms') AS engaged_ms
   FROM placed AS p
   JOIN sorted AS s ON s.rn = p.rn
   WHERE s.is_ping

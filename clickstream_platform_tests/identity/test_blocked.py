@@ -1,5 +1,6 @@
 """Blocked identifiers: what stands for nobody."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,7 @@ def blocked(*identifiers: str | None) -> list[bool | None]:
     "identifier",
     [
         *("", " ", "NULL", " Undefined\n", "00000000-0000-0000-0000-000000000000"),
+        *('"null"', "'Undefined'", "\"'0'\"", "''", '" "', "distinctId", "not_authenticated"),
         *("0000", "0-0", "-1", "[email]", "[erased]", "Test@example.org", "no-reply@example.com"),
     ],
 )
@@ -27,7 +29,21 @@ def test_stands_for_nobody(identifier: str) -> None:
 
 @pytest.mark.parametrize(
     "identifier",
-    ["00123", "1", "nobody", "a0", "0x0", "null-7", "annonymous", "my-test@x.org", "[1]"],
+    [
+        "00123",
+        '"',
+        '"null',
+        "'ann'",
+        "email-1",
+        "1",
+        "nobody",
+        "a0",
+        "0x0",
+        "null-7",
+        "annonymous",
+        "my-test@x.org",
+        "[1]",
+    ],
 )
 def test_stands_for_somebody(identifier: str) -> None:
     assert blocked(identifier) == [False]
@@ -45,6 +61,18 @@ def test_own_file_replaces_the_shipped_one(tmp_path: Path) -> None:
     own = blocked_ids(tmp_path)
     frame = pl.DataFrame({"id": ["kiosk", "null", "T-1", "t-12"]})
     assert frame.select(own.is_blocked(pl.col("id")))["id"].to_list() == [True, False, True, False]
+
+
+def test_file_that_changes_is_read_again(tmp_path: Path) -> None:
+    own = tmp_path / "identity" / "blocked.toml"
+    own.parent.mkdir()
+    own.write_text('values = ["kiosk"]')
+    assert blocked_ids(tmp_path).values == {"kiosk"}
+    own.write_text('values = ["till"]')
+    os.utime(own, ns=(1, 1))
+    assert blocked_ids(tmp_path).values == {"till"}
+    own.unlink()
+    assert blocked_ids(tmp_path).values == BLOCKED_IDS
 
 
 def test_shipped_values_are_used_where_there_is_no_own_file(tmp_path: Path) -> None:

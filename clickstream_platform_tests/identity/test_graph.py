@@ -1,5 +1,6 @@
 """The identity graph: worked by hand, against loops, and equal on both engines."""
 
+import os
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -144,6 +145,15 @@ def test_hour_of_a_storm_includes_both_ends(
     assert ("storm" in reasons) is is_storm
 
 
+def test_storm_is_known_when_the_last_of_its_links_has_arrived(duckdb_backend: Backend) -> None:
+    # Six of five allowed: the sixth by event time came first, the first last, three days later.
+    arrivals = [NOON + 3 * DAY, *(NOON + DAY + i * MINUTE for i in range(4)), NOON + 10 * MINUTE]
+    links = [Link(f"v{i}", "u1", NOON + i * MINUTE, recorded=at) for i, at in enumerate(arrivals)]
+    tables = resolved(duckdb_backend, links)
+    storms = tables["identity_conflicts"].filter(reason="storm")
+    assert storms["since_at"].to_list() == [NOON + 3 * DAY]
+
+
 def test_component_that_is_too_large_leaves_only_logins(duckdb_backend: Backend) -> None:
     # 9 identifiers of at most 8, no type over its limit but visitors (5 of 4).
     links = [Link(f"v{i}", "u1", NOON + i * DAY) for i in range(4)]
@@ -275,4 +285,8 @@ def test_own_rules_replace_the_shipped_ones(tmp_path: Path) -> None:
         "[types.user]\npriority = 1\nlimit = 1\n[types.visitor]\npriority = 2\nlimit = 7"
     )
     assert identifier_rules(tmp_path).limits == {"user": 1, "visitor": 7}
+    # A process that takes run after run sees what was changed in between.
+    own.write_text(own.read_text().replace("limit = 7", "limit = 8"))
+    os.utime(own, ns=(1, 1))
+    assert identifier_rules(tmp_path).limits == {"user": 1, "visitor": 8}
     assert identifier_rules(None).limits["user"] == 1

@@ -1,5 +1,7 @@
 """Matches without a login: cases with known truth, explained, and never of two users."""
 
+import os
+from itertools import combinations
 from pathlib import Path
 
 import polars as pl
@@ -7,17 +9,24 @@ import pytest
 
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.identity.matching import (
+    DEFINITION,
     Comparison,
     Matches,
     MatchRules,
+    TooFewRecordsError,
     cluster_matches,
     known_apart,
+    known_users,
     load_match_rules,
     match_records,
     match_rules,
+    match_visitors,
     pairs_of,
     score_matches,
 )
+from clickstream_platform.lake import Lake
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.frames import events_frame, identity_frame
 
 FAKE = MatchRules(
     threshold=0.9,
@@ -117,6 +126,90 @@ def test_chain_between_two_users_breaks_at_its_weakest_match() -> None:
     assert (whole.matches, whole.density, whole.least_probability) == (3, 0.5, 0.96)
 
 
+def visitor(name: str, *, other: bool = False) -> dict[str, object]:
+    """One of two kinds of visitors who are alike in everything."""
+    return {
+        "record_id": name,
+        "network": "192.0.2.0" if other else "198.51.100.0",
+        "country": "DE",
+        "language": "de" if other else "fr",
+        "device_type": "mobile",
+        "browser_name": "Firefox" if other else "Safari",
+        "main_hour": str(int(other)),
+        "main_host": "a.example" if other else "b.example",
+        "hosts": ["a.example"] if other else ["b.example"],
+    }
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param(0, id="all alike"),
+        pytest.param(1, id="all alike but one"),
+    ],
+)
+def test_visitors_who_are_too_much_alike_tell_nothing(others: int) -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    rows = [visitor(f"v{number}", other=number < others) for number in range(20)]
+    with pytest.raises(TooFewRecordsError, match=r"^20 records are too few, or too alike"):
+        match_records(pl.DataFrame(rows), match_rules())
+
+
+def test_user_of_a_visitor_is_known_whoever_it_is_merged_with() -> None:
+    # Ann's account is on too many devices and merges nobody; Bob and Cid share the tablet.
+    found = known_users(
+        identity_frame(
+            [
+                {"visitor_id": "phone", "user_id": "ann", "person_id": "phone", "is_shared": True},
+                {"visitor_id": "laptop", "user_id": "bob"},
+                {"visitor_id": "tablet", "user_id": "bob", "person_id": "tablet"},
+                {"visitor_id": "tablet", "user_id": "cid", "person_id": "tablet"},
+                {"visitor_id": "till", "user_id": "pi_1"},
+                {"visitor_id": "desk", "user_id": "pi_1", "person_id": "pi_1"},
+                {"visitor_id": "desk", "user_id": "ann", "person_id": "pi_1", "is_shared": True},
+            ]
+        )
+    )
+    assert found == {
+        "phone": {"ann"},
+        "laptop": {"bob"},
+        "tablet": {"bob", "cid"},
+        "till": {"pi_1"},
+        "desk": {"ann"},
+    }
+
+
+def test_visitors_of_two_users_are_apart_though_an_account_merges_nobody(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ann's account is shared by too many devices. The tablet is Bob's and Cid's: a bridge.
+    lake = Lake(settings.lake_folder)
+    names = ("laptop", "phone", "tablet", "unknown")
+    agreed = {"consent_personalization": True}
+    lake.append(
+        "events", events_frame([{"event_id": it, "visitor_id": it} | agreed for it in names])
+    )
+    ann = {"visitor_id": "phone", "user_id": "ann", "person_id": "phone", "is_shared": True}
+    both = {"visitor_id": "tablet", "person_id": "tablet", "is_shared": True}
+    links = [ann, {"visitor_id": "laptop", "user_id": "bob"}]
+    links += [both | {"user_id": user} for user in ("bob", "cid")]
+    lake.append("identity_map", identity_frame(links))
+
+    def alike(records: pl.DataFrame, *_: object, **__: object) -> Matches:
+        found = combinations(records["record_id"], 2)
+        return Matches(pairs(*((*pair, 0.99) for pair in found)), 0)
+
+    monkeypatch.setattr("clickstream_platform.identity.matching.match_records", alike)
+    found = match_visitors(lake, settings)
+    assert found.matches.pairs.select("left_id", "right_id").rows() == [
+        ("laptop", "unknown"),
+        ("phone", "unknown"),
+    ]
+    assert [it.records for it in found.clusters] == [("laptop", "unknown")]
+    # Of what was matched as if nobody had signed in, Ann's and Bob's pair is wrong.
+    assert found.score == (0, 1, 0)
+
+
 def test_score_counts_pairs() -> None:
     # a, b, c are one person (3 pairs), d another. Found a-b (right), c-d (wrong), d-x (unknown).
     truth = {"a": "1", "b": "1", "c": "1", "d": "2"}
@@ -133,3 +226,13 @@ def test_rules_are_data(tmp_path: Path) -> None:
     file.write_text("threshold = 2")
     with pytest.raises(DefinitionError, match=r"(?s)matches.toml.*threshold"):
         load_match_rules(file)
+
+
+def test_own_rules_are_read_again_when_they_change(tmp_path: Path) -> None:
+    own = tmp_path / "identity" / "matches.toml"
+    own.parent.mkdir()
+    own.write_text(DEFINITION.read_text())
+    assert match_rules(tmp_path).threshold == 0.95
+    own.write_text(DEFINITION.read_text().replace("threshold = 0.95", "threshold = 0.8"))
+    os.utime(own, ns=(1, 1))
+    assert match_rules(tmp_path).threshold == 0.8

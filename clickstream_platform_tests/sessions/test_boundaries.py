@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from ibis.backends.duckdb import Backend
 
-from clickstream_platform.sessions import SessionPolicy
+from clickstream_platform.sessions import SessionPolicy, preset_policies
+from clickstream_platform.settings import Settings
 from clickstream_platform_tests.frames import (
     events_frame,
     identity_frame,
@@ -251,6 +252,7 @@ def test_reasons_of_one_event_are_named_in_one_order() -> None:
         pytest.param("Pacific/Apia", "2011-12-29T23:50", 20, 2, id="a day that never was"),
         pytest.param("America/Sao_Paulo", "2018-11-03T23:50", 20, 2, id="a midnight that was not"),
         pytest.param("America/Sao_Paulo", "2018-02-17T23:50", 20, 1, id="a last hour twice"),
+        pytest.param("America/Sao_Paulo", "1969-12-31T23:50", 20, 2, id="a local day before 1970"),
     ],
 )
 def test_midnight_is_that_of_the_zone(zone: str, local: str, gap: float, sessions: int) -> None:
@@ -258,6 +260,15 @@ def test_midnight_is_that_of_the_zone(zone: str, local: str, gap: float, session
     at = (microseconds(first) - minutes(0)) / 60_000_000
     policy = SessionPolicy(cut_at_midnight=True, time_zone=zone)
     assert len(split(visit("a", "ann", at), visit("b", "ann", at + gap), policy=policy)) == sessions
+
+
+def test_visit_of_matomo_lasts_as_long_as_a_day_of_25_hours(settings: Settings) -> None:
+    berlin = settings.model_copy(update={"time_zone": "Europe/Berlin"})
+    midnight = datetime(2026, 10, 25, tzinfo=ZoneInfo("Europe/Berlin"))
+    at = (microseconds(midnight) - minutes(0)) / 60_000_000
+    # Every half hour until 24:30 after midnight, which is 23:30 of the same day.
+    events = [visit(f"e{number}", "ann", at + 30 * number) for number in range(50)]
+    assert len(split(*events, policy=preset_policies(berlin)["matomo"])) == 1
 
 
 def test_people_do_not_share_sessions() -> None:

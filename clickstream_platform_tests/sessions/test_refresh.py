@@ -72,6 +72,24 @@ def test_late_event_joins_two_sessions(settings: Settings) -> None:
     history.check()
 
 
+def test_instant_that_ends_one_session_and_starts_the_next_stays_parted(settings: Settings) -> None:
+    # The later key carries a campaign: what came before it in that instant ends the first session.
+    one, other = sorted(("a2", "a3"), key=surrogate)
+    history = History(settings)
+    history.add(
+        visit("a1", "ann", 0),
+        visit(one, "ann", 10),
+        visit(other, "ann", 10, campaign_source="news"),
+        visit("server", "ann", 10, platform="server"),
+        *passers_by(),
+    )
+    history.refresh()
+    history.add(visit("a4", "ann", 15))
+    assert not history.refresh().is_full
+    assert starts(history)["ann"] == ["a1", other]
+    history.check()
+
+
 def test_vanished_event_parts_a_session(settings: Settings) -> None:
     history = History(settings)
     history.add(*(visit(f"a{i}", "ann", 30 * i) for i in range(3)), *passers_by())

@@ -167,6 +167,13 @@ def test_engaged_time_is_estimated_from_the_beats_that_had_a_ping() -> None:
     assert summary(visit("a", "ann", 0), *pinged)["engaged_time_s"] is None
 
 
+def test_beats_before_1970_are_as_long_as_others() -> None:
+    at = [{"occurred_us": us * 1_000_000} for us in (-5, 5)]
+    pinged = [visit(f"p{i}", "ann", 0, event_name="page_ping") | it for i, it in enumerate(at)]
+    seen = visit("a", "ann", 0) | at[0]
+    assert summary(seen, *pinged, policy=HEARTBEAT)["engaged_time_s"] == 15
+
+
 def test_reported_engaged_time_is_not_estimated_over() -> None:
     pinged = visit("p", "ann", 1, event_name="page_ping", engaged_time_ms=700)
     assert summary(visit("a", "ann", 0), pinged, policy=HEARTBEAT)["engaged_time_s"] == 0.7
