@@ -11,9 +11,10 @@ import os
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +36,8 @@ DRAFT = ".erasing-"
 """What the names of unfinished rewrites start with; ingestion takes no hidden file."""
 
 _BLOCK_BYTES = 2**24
+_BLOCK_RECORDS = 1_000
+"""Records that are searched at once."""
 _TRIES = 3
 
 
@@ -236,38 +239,40 @@ class _Rewriting:
         rest = b""
         for block in text_blocks(self.path):
             text = rest + block
-            if self._any(text):
+            if any(self._suspects([text])):
                 return True
             rest = text[-_LONGEST_FORM:]
         return False
 
-    def _any(self, text: bytes) -> bool:
+    def _suspects(self, texts: Sequence[bytes]) -> Sequence[bool]:
+        """Which texts may hold the person: one search for many, for asking costs more than it."""
         if self.verdicts.needs_fields:
-            return True
-        found = pl.Series([text.decode("latin-1")]).str.contains_any(
-            self._forms, ascii_case_insensitive=True
-        )
-        return bool(found.any())
+            return [True] * len(texts)
+        found = pl.Series([text.decode("latin-1") for text in texts], dtype=pl.String)
+        return found.str.contains_any(self._forms, ascii_case_insensitive=True).to_list()
 
     def _draft_text(self, draft: Path, *, is_zipped: bool) -> None:
         kind: TextKind = "csv" if self._is_csv() else "lines"
         wanted = self._trusted(kind)
         with draft.open("xb") as raw:
             out: BinaryIO = gzip.GzipFile("", "wb", 6, raw, 0) if is_zipped else raw  # type: ignore[assignment]  # both are written to
-            for record in self._records(kind):
-                content = self._verdict(record, wanted)
-                if content is not None:
-                    out.write(content)
+            records = self._records(kind)
+            while block := list(islice(records, _BLOCK_RECORDS)):
+                suspects = self._suspects([record.content for record in block])
+                for record, is_suspect in zip(block, suspects, strict=True):
+                    content = self._verdict(record, wanted, is_suspect=is_suspect)
+                    if content is not None:
+                        out.write(content)
             if is_zipped:
                 out.close()
             raw.flush()
             os.fsync(raw.fileno())
 
-    def _verdict(self, record: Record, wanted: set[int]) -> bytes | None:
+    def _verdict(self, record: Record, wanted: set[int], *, is_suspect: bool) -> bytes | None:
         content: bytes | None = record.content
         if record.ordinal in wanted:
             content = None
-        elif self._any(record.content):
+        elif is_suspect:
             content = self.verdicts.of_text(record.content)
         if content is None:
             self.erased += 1
