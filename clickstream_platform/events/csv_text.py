@@ -25,6 +25,10 @@ MAX_RECORD_BYTES = 3 * 2**20
 """Longest record: one that is longer has a quote that was never meant to open a value."""
 
 
+HEADER_BYTES = 2**16
+"""Longest first line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """How a file writes values."""
@@ -67,7 +71,7 @@ def _quoted_values(delimiter: str, quote: str) -> re.Pattern[bytes]:
 def header_of(text: bytes, form: Form) -> list[str]:
     """Names of the columns in the first line of a file; empty where it cannot be read."""
     try:
-        found = form.fields(text.decode("utf-8-sig", errors="replace"))
+        found = form.fields(text[:HEADER_BYTES].decode("utf-8-sig", errors="replace"))
     except csv.Error:
         return []
     return [name.strip() for name in found]
