@@ -6,6 +6,7 @@ same name in the user's `sources/` folder replaces one, a new name adds a source
 
 import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
@@ -198,6 +199,19 @@ class Adapter(Section):
         if self.properties and "properties" in self.fields:
             message = "properties are either mapped or listed, not both"
             raise ValueError(message)
+        if len({name.lower() for name in self.columns if name}) != len(self.columns):
+            message = "columns must name every column once; capitals do not count"
+            raise ValueError(message)
+        if self.skip_lines and not self.columns:
+            message = "skip_lines needs columns: without them the first line names the columns"
+            raise ValueError(message)
+        if (
+            self.delimiter in f"{self.quote}\r\n\0"
+            or not self.quote.isascii()
+            or self.quote == "\0"
+        ):
+            message = "delimiter and quote must differ, and neither ends a line; quote is ASCII"
+            raise ValueError(message)
         if not is_time_zone(self.time_zone):
             message = f"{self.time_zone!r} is not a time zone"
             raise ValueError(message)
@@ -317,6 +331,7 @@ def _read(file: Path, types: Collection[str]) -> Adapter:
         )
     if file.parent != SHIPPED:
         _check_computable(adapter, file)
+        _check_columns(adapter, file)
     known = {name: rule for name, rule in adapter.identifiers.items() if name in types}
     if strange := sorted(adapter.identifiers.keys() - known):
         if file.parent == SHIPPED:  # the user's own rules do without the type
@@ -358,6 +373,28 @@ def _check_computable(adapter: Adapter, file: Path) -> None:
                 raise DefinitionError(file, key, reason, remedy=remedy) from None
 
 
+def _check_columns(adapter: Adapter, file: Path) -> None:
+    """Refuse paths to columns that no record of the source has, where the adapter names them all.
+
+    Raises:
+        DefinitionError: There is one; file and key are named.
+    """
+    if adapter.format != "csv" or not adapter.columns:
+        return
+    read = {f"fields.{name}": rule.paths for name, rule in adapter.fields.items()}
+    read |= {f"identifiers.{name}": rule.paths for name, rule in adapter.identifiers.items()}
+    read |= {"properties": adapter.properties, "redact": adapter.redact}
+    read["fields.bot_signals"] = ()  # noted at landing
+    for key, paths in read.items():
+        for path in paths:
+            if path not in adapter.columns:
+                close = get_close_matches(path, adapter.columns, n=1)
+                meant = f" (did you mean {close[0]}?)" if close else ""
+                reason = f"reads {path!r}, which is none of columns{meant}"
+                remedy = "Name a column as it is written there, capitals too."
+                raise DefinitionError(file, key, reason, remedy=remedy)
+
+
 def _probe(rule: FieldRule) -> str | None:
     """SQL that fails where a rule's expression can be applied to no record."""
     if rule.sql is None:
@@ -374,7 +411,7 @@ def _format_probe(form: TimeFormat) -> str | None:
     return f"SELECT try_strptime('', {quoted(form if '%' in form else '')})"
 
 
-_OFFLINE = {
+_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "python_enable_replacements": False,
     "autoinstall_known_extensions": False,

@@ -178,3 +178,36 @@ def test_record_for_which_an_expression_fails_waits_and_the_others_load(
     (row,) = Lake(settings.lake_folder).scan("quarantined_events").collect().to_dicts()
     assert row["violations"][0]["got"] == f"its sql fails for {field}"
     keep_promises(settings)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('delimiter = "\\n"', "delimiter and quote must differ"),
+        ("delimiter = '\"'", "delimiter and quote must differ"),
+        ('quote = "§"', ".*quote is ASCII"),
+        ('columns = ["card", "Card"]', "columns must name every column once"),
+        ('columns = ["card", ""]', "columns must name every column once"),
+        ("skip_lines = 1", "skip_lines needs columns"),
+    ],
+)
+def test_form_of_a_file_that_none_can_have_is_told(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=f"mine.toml: file: {message}"):
+        load_adapters(define(tmp_path, f"{line}\n{TILL}"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ('revenue = { sql = "CAST(cent AS INT)" }', "fields.revenue: reads 'cent', .*mean cents"),
+        ('revenue = "Cents"', "fields.revenue: reads 'Cents', .*mean cents"),
+        ('order_id = { fields = ["cents", "receipt"] }', "fields.order_id: reads 'receipt'"),
+        ('[identifiers]\ncrm = "cart"', "identifiers.crm: reads 'cart', .*mean card"),
+    ],
+)
+def test_misspelt_column_is_told_where_the_adapter_names_all(
+    tmp_path: Path, rule: str, message: str
+) -> None:
+    text = f'columns = ["card", "at", "cents"]\n{TILL}{rule}\n'
+    with pytest.raises(DefinitionError, match=f"mine.toml: {message}"):
+        load_adapters(define(tmp_path, text))
