@@ -6,10 +6,12 @@ same name in the user's `sources/` folder replaces one, a new name adds a source
 
 import re
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
+import duckdb
 import sqlglot
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlglot import exp
@@ -70,7 +72,10 @@ FURTHER = "identifier "
 TimeFormat = str
 """`auto` (RFC 3339 or epoch digits), `epoch_s`, `epoch_ms`, `epoch_us`, or a strptime format."""
 
-_FORBIDDEN = (exp.Subquery, exp.Select, exp.Table, exp.Command, exp.Star)
+_FORBIDDEN = (exp.Subquery, exp.Select, exp.Table, exp.Command, exp.Star, exp.Window)
+TIME_FORMATS = frozenset({"auto", "epoch_s", "epoch_ms", "epoch_us"})
+"""Formats of instants that have a name."""
+
 _PATH = re.compile(r"^[^.\"'\\]+(\.[^.\"'\\]+)*$")
 
 
@@ -117,13 +122,17 @@ class FieldRule(Section):
             return self.fields
         return columns_of(self.sql) if self.sql is not None else ()
 
-    @property
-    def text_sql(self) -> str:
-        """DuckDB expression for the field as text, over one column for each path."""
+    def text_sql(self, *, tried: bool = False) -> str:
+        """DuckDB expression for the field as text, over one column for each path.
+
+        Args:
+            tried: Null where ``sql`` fails, instead of an error.
+        """
         if self.value is not None:
             text = quoted(self.value)
         elif self.sql is not None:
             text = f"CAST(({self.sql}) AS VARCHAR)"
+            text = f"TRY({text})" if tried else text
         elif len(self.paths) == 1:
             text = named(self.paths[0])
         else:
@@ -148,7 +157,10 @@ class Adapter(Section):
         description="Events come as they happen; false for history, which is never late.",
     )
     lateness_horizon_days: float | None = Field(
-        None, gt=0, description="Oldest event it may still deliver; else the setting."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Oldest event it may still deliver; else the setting.",
     )
     time_zone: str = Field("UTC", description="Zone of instants that name none.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="Of CSV files.")
@@ -187,18 +199,40 @@ class Adapter(Section):
         if self.properties and "properties" in self.fields:
             message = "properties are either mapped or listed, not both"
             raise ValueError(message)
+        if len({name.lower() for name in self.columns if name}) != len(self.columns):
+            message = "columns must name every column once; capitals do not count"
+            raise ValueError(message)
+        if self.skip_lines and not self.columns:
+            message = "skip_lines needs columns: without them the first line names the columns"
+            raise ValueError(message)
+        if (
+            self.delimiter in f"{self.quote}\r\n\0"
+            or not self.quote.isascii()
+            or self.quote == "\0"
+        ):
+            message = "delimiter and quote must differ, and neither ends a line; quote is ASCII"
+            raise ValueError(message)
         if not is_time_zone(self.time_zone):
             message = f"{self.time_zone!r} is not a time zone"
             raise ValueError(message)
         return self
 
-    def rule_sql(self, name: str) -> str:
+    def rule_sql(self, name: str, *, tried: bool = False) -> str:
         """DuckDB expression of a canonical field as text; NULL where it is not mapped."""
         if name == "properties" and self.properties:
             pairs = ", ".join(f"{quoted(path)}, {named(path)}" for path in self.properties)
             return f"CAST(json_object({pairs}) AS VARCHAR)"
         rule = self.rule(name)
-        return "CAST(NULL AS VARCHAR)" if rule is None else rule.text_sql
+        return "CAST(NULL AS VARCHAR)" if rule is None else rule.text_sql(tried=tried)
+
+    def failed_sql(self, *names: str) -> str:
+        """DuckDB expression of what is wrong with a record for which expressions of fields fail."""
+        rules = {name: rule for name in names if (rule := self.rule(name)) and rule.sql}
+        failed = ", ".join(
+            f"CASE WHEN TRY(({rule.sql}) IS NULL) IS NULL THEN {quoted(name)} END"
+            for name, rule in rules.items()
+        )
+        return f"'its sql fails for ' || nullif(concat_ws(', ', {failed or 'NULL'}), '')"
 
     @property
     def further(self) -> dict[str, str]:
@@ -295,6 +329,9 @@ def _read(file: Path, types: Collection[str]) -> Adapter:
         raise DefinitionError(
             file, "name", f"is {adapter.name!r}", remedy=f"Name it {file.stem!r} as its file."
         )
+    if file.parent != SHIPPED:
+        _check_computable(adapter, file)
+        _check_columns(adapter, file)
     known = {name: rule for name, rule in adapter.identifiers.items() if name in types}
     if strange := sorted(adapter.identifiers.keys() - known):
         if file.parent == SHIPPED:  # the user's own rules do without the type
@@ -308,6 +345,86 @@ def _read(file: Path, types: Collection[str]) -> Adapter:
     return adapter
 
 
+def _check_computable(adapter: Adapter, file: Path) -> None:
+    """Refuse expressions and formats that the engine could apply to no record.
+
+    Raises:
+        DefinitionError: There is one; file and key are named.
+    """
+    rules = {f"fields.{name}": rule for name, rule in adapter.fields.items()}
+    rules |= {f"identifiers.{name}": rule for name, rule in adapter.identifiers.items()}
+    asked = [
+        (f"{key}.{part}", sql, remedy)
+        for key, rule in rules.items()
+        for part, sql, remedy in (
+            ("sql", _probe(rule), _SQL_REMEDY),
+            ("format", _format_probe(rule.format), _FORMAT_REMEDY),
+        )
+        if sql
+    ]
+    if not asked:
+        return
+    with duckdb.connect(config=_OFFLINE) as connection:
+        for key, sql, remedy in asked:
+            try:
+                connection.execute(f"EXPLAIN {sql}")
+            except duckdb.Error as error:
+                reason = str(error).splitlines()[0]
+                raise DefinitionError(file, key, reason, remedy=remedy) from None
+
+
+def _check_columns(adapter: Adapter, file: Path) -> None:
+    """Refuse paths to columns that no record of the source has, where the adapter names them all.
+
+    Raises:
+        DefinitionError: There is one; file and key are named.
+    """
+    if adapter.format != "csv" or not adapter.columns:
+        return
+    read = {f"fields.{name}": rule.paths for name, rule in adapter.fields.items()}
+    read |= {f"identifiers.{name}": rule.paths for name, rule in adapter.identifiers.items()}
+    read |= {"properties": adapter.properties, "redact": adapter.redact}
+    read["fields.bot_signals"] = ()  # noted at landing
+    for key, paths in read.items():
+        for path in paths:
+            if path not in adapter.columns:
+                close = get_close_matches(path, adapter.columns, n=1)
+                meant = f" (did you mean {close[0]}?)" if close else ""
+                reason = f"reads {path!r}, which is none of columns{meant}"
+                remedy = "Name a column as it is written there, capitals too."
+                raise DefinitionError(file, key, reason, remedy=remedy)
+
+
+def _probe(rule: FieldRule) -> str | None:
+    """SQL that fails where a rule's expression can be applied to no record."""
+    if rule.sql is None:
+        return None
+    columns = "".join(f", CAST(NULL AS VARCHAR) AS {named(path)}" for path in rule.paths)
+    # `TRY` takes no expression over many records, and none that is another one every time.
+    return f"SELECT {rule.text_sql(tried=True)} FROM (SELECT 1 AS one{columns})"
+
+
+def _format_probe(form: TimeFormat) -> str | None:
+    if form in TIME_FORMATS:
+        return None
+    # Where nothing stands for a part of the time, it is a misspelt name.
+    return f"SELECT try_strptime('', {quoted(form if '%' in form else '')})"
+
+
+_OFFLINE: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+
+_SQL_REMEDY = (
+    "It is an expression of DuckDB over texts of one record: cast what is a number, as in "
+    "CAST(cents AS BIGINT), and write paths with dots and reserved words in double quotes."
+)
+_FORMAT_REMEDY = (
+    "Write auto, epoch_s, epoch_ms, epoch_us, or a format of strptime such as %d.%m.%Y %H:%M."
+)
 _TYPE_REMEDY = (
     "Use one of them, or add the type to identity/identifiers.toml in your definitions folder; "
     "visitor and user are `visitor_id` and `user_id` under [fields]."

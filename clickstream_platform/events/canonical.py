@@ -68,13 +68,15 @@ def violation_codes() -> frozenset[str]:
     return frozenset({rule.code for rule in row_rules()} | {TOO_LATE})
 
 
-def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
+def staged_sql(adapter: Adapter, settings: Settings, raw: str, *, tried: bool = False) -> str:
     """SQL for the records of one source as typed rows, with the verdict of the rules.
 
     Args:
         adapter: The source.
         settings: Currency, rates, buckets and lateness horizon.
         raw: Relation of raw events.
+        tried: Whether a record for which an expression of the adapter fails is unreadable; else
+            the query fails, but it is the faster one.
 
     Returns:
         A query with the columns that the row rules read, ``is_bad`` and ``is_too_late``. Texts
@@ -86,7 +88,8 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
         names.append("properties")
     read = Extraction(adapter.paths(*names))
     fields = (*TIME_FIELDS, *TEXT_FIELDS)
-    given = ", ".join(f"{adapter.rule_sql(name)} AS {name}" for name in fields)
+    given = ", ".join(f"{adapter.rule_sql(name, tried=tried)} AS {name}" for name in fields)
+    failed = f"coalesce(read_error, {adapter.failed_sql(*fields)})" if tried else "read_error"
     texts = ", ".join(f"{_text(adapter, name)} AS {name}" for name in fields)
     horizon = adapter.lateness_horizon_days or settings.lateness_horizon_days
     bad = " OR ".join(f"coalesce({rule.broken}, false)" for rule in row_rules())
@@ -98,7 +101,7 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
 WITH parsed AS (
   SELECT *{read.columns} FROM (SELECT *, {read.parsed} AS x FROM {raw})
 ), given AS (
-  SELECT {_PLACE}, {given} FROM parsed
+  SELECT {_PLACE}, {given} FROM (SELECT * REPLACE ({failed} AS read_error) FROM parsed)
 ), texts AS (
   SELECT {_PLACE}, {texts} FROM given
 ), cleaned AS (
@@ -158,7 +161,7 @@ FROM (
 """
 
 
-def computed_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
+def computed_sql(adapter: Adapter, settings: Settings, raw: str, *, tried: bool = False) -> str:
     """SQL for `staged_sql` with what events are stored and found by, for rows that are sound.
 
     Adds ``event_key``, ``visitor_key``, ``user_key``, ``bucket``, ``clock_skew_ms`` and
@@ -179,7 +182,7 @@ def computed_sql(adapter: Adapter, settings: Settings, raw: str) -> str:
     listed = ", ".join(
         f"CASE WHEN NOT is_bad THEN {sql} END AS {name}" for name, sql in computed.items()
     )
-    return f"SELECT *, {listed} FROM ({staged_sql(adapter, settings, raw)})"
+    return f"SELECT *, {listed} FROM ({staged_sql(adapter, settings, raw, tried=tried)})"
 
 
 def derived_time(received: str) -> str:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from clickstream_platform.collection.bots import RANGES_FOLDER, BotRanges, load_ranges
 from clickstream_platform.events.adapters import Adapter, named, quoted
-from clickstream_platform.events.records import Extraction
+from clickstream_platform.events.records import Extraction, each_tried_alone
 from clickstream_platform.identity import (
     BlockedIds,
     IdentifierRules,
@@ -146,22 +146,29 @@ def _identifiers(
     """Read the identifying fields of each record, and find what is no JSON object, in order."""
     names = (*REPLACED, *adapter.further)
     read = Extraction(adapter.paths(*names))
-    ids = ", ".join(
-        f"nullif(trim({adapter.rule_sql(name)}), '') AS {named(name)}" for name in names
+    fast_ids, tried_ids = (
+        ", ".join(
+            f"nullif(trim({adapter.rule_sql(name, tried=tried)}), '') AS {named(name)}"
+            for name in names
+        )
+        for tried in (False, True)
     )
     # Several batches, so that DuckDB shares them between its threads.
     batches = records.to_arrow().to_batches(max_chunksize=SHARED_ROWS)
     connection.register("records", pa.Table.from_batches(batches))
+    failed = f"coalesce(read_error, {adapter.failed_sql(*names)}) AS read_error"
+    forms = zip(read.parsed_forms(), ("read_error", failed), (fast_ids, tried_ids), strict=True)
     fast, careful = (
-        f"SELECT ordinal, read_error, {ids} FROM (SELECT ordinal, coalesce(read_error, "
+        f"SELECT ordinal, {error}, {ids} FROM (SELECT ordinal, coalesce(read_error, "
         "CASE WHEN x IS NULL OR ltrim(payload)[1] <> '{' THEN 'is no JSON object' END) "
         f"AS read_error{read.columns} FROM (SELECT *, {parsed} AS x FROM records))"
-        for parsed in read.parsed_forms()
+        for parsed, error, ids in forms
     )
     try:
         rows = connection.sql(fast).to_arrow_table()
-    except duckdb.Error:  # most likely a record that is no JSON
-        rows = connection.sql(careful).to_arrow_table()
+    except duckdb.Error:  # a record that is no JSON, or one for which an expression fails
+        with each_tried_alone(connection):
+            rows = connection.sql(careful).to_arrow_table()
     connection.unregister("records")
     frame = pl.DataFrame(pl.from_arrow(rows)).sort("ordinal")
     blank = pl.when(pl.col("read_error").is_null()).then(pl.col(names))

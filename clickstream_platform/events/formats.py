@@ -6,20 +6,26 @@ file only where nothing in it can be read.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote
 
 import duckdb
 import polars as pl
 import pyarrow as pa
-from isal import isal_zlib
-from isal.igzip_lib import IsalError
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events.adapters import Adapter, quoted
+from clickstream_platform.events.csv_text import (
+    MAX_RECORD_BYTES,
+    Form,
+    header_of,
+    is_regular,
+    records,
+)
+from clickstream_platform.events.unzipped import TORN, TornGzipError, pieces
 
 RECORDS = {"payload": pl.String(), "read_error": pl.String()}
 """Columns of what readers yield, in the order of the file."""
@@ -27,11 +33,6 @@ RECORDS = {"payload": pl.String(), "read_error": pl.String()}
 BLOCK_BYTES = 48 * 2**20
 """Text of a frame; a record longer than this is refused."""
 
-PIECE_BYTES = 4 * 2**20
-"""Text split at once: memory that is used again costs half of what new memory does."""
-
-READ_BYTES = 2**18
-GZIP_MAGIC = b"\x1f\x8b"
 PARQUET_MAGIC = b"PAR1"
 CHUNK_ROWS = 100_000
 
@@ -102,13 +103,13 @@ def lines(path: Path) -> Iterator[pl.DataFrame]:
     """
     rest = b""
     torn = False
-    pieces = _pieces(path)
+    parts = pieces(path)
     split: list[pl.DataFrame] = []
     held = 0
     while not torn:
         try:
-            piece = next(pieces, None)
-        except _TornGzipError as error:
+            piece = next(parts, None)
+        except TornGzipError as error:
             piece, torn = error.rest, True
         if piece is None:
             break
@@ -126,52 +127,9 @@ def lines(path: Path) -> Iterator[pl.DataFrame]:
     if split:
         yield pl.concat(split, rechunk=False)
     if torn:
-        yield _unreadable(rest.decode("utf-8", errors="replace"), "the gz stream ends early")
+        yield _unreadable(rest.decode("utf-8", errors="replace"), TORN)
     elif rest.strip():
         yield _split(rest + b"\n")
-
-
-class _TornGzipError(Exception):
-    """A gz stream ended early or broke; ``rest`` is the text that came out before."""
-
-    def __init__(self, rest: bytes) -> None:
-        self.rest = rest
-        super().__init__()
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    """Yield the text of a file in pieces, decompressed where it is gz."""
-    with path.open("rb") as file:
-        zipped = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        if zipped:
-            yield from _inflated(file)
-        else:
-            while piece := file.read(PIECE_BYTES):
-                yield piece
-
-
-def _inflated(file: BinaryIO) -> Iterator[bytes]:
-    stream = isal_zlib.decompressobj(wbits=31)
-    parts: list[bytes] = []
-    inside = True
-    while data := file.read(READ_BYTES):
-        while data:
-            try:
-                parts.append(stream.decompress(data))
-            except IsalError:  # type: ignore[misc]  # its stubs call it a class of nothing
-                raise _TornGzipError(b"".join(parts)) from None
-            inside, data = not stream.eof, stream.unused_data
-            if stream.eof:
-                # Files may hold several members, and padding behind the last one.
-                stream = isal_zlib.decompressobj(wbits=31)
-                data = data if data.startswith(GZIP_MAGIC) else b""
-            if sum(map(len, parts)) >= PIECE_BYTES:
-                yield b"".join(parts)
-                parts = []
-    if inside:
-        raise _TornGzipError(b"".join(parts))
-    yield b"".join(parts)
 
 
 def _split(text: bytes) -> pl.DataFrame:
@@ -326,19 +284,32 @@ def snowplow_fields() -> tuple[str, ...]:
 
 def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
     delimiter = "\t" if ".tsv" in path.suffixes and adapter.delimiter == "," else adapter.delimiter
+    form = Form(delimiter, adapter.quote)
+    names = _columns_of(path, adapter, form)
+    try:
+        reader = _read_csv_fast if is_regular(partial(pieces, path), form) else _read_csv_carefully
+    except TornGzipError:
+        reader = _read_csv_carefully
+    yield from reader(path, adapter, form, names)
+
+
+def _read_csv_fast(
+    path: Path, adapter: Adapter, form: Form, names: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
     options = [
         "auto_detect=false",
-        f"delim={quoted(delimiter)}",
-        f"quote={quoted(adapter.quote)}",
-        f"escape={quoted(adapter.quote)}",
-        f"columns={_columns_literal(path, adapter, delimiter)}",
+        f"delim={quoted(form.delimiter)}",
+        f"quote={quoted(form.quote)}",
+        f"escape={quoted(form.quote)}",
+        f"columns={{{columns}}}",
         "header=false",
         f"skip={adapter.skip_lines if adapter.columns else 1}",
         "strict_mode=true",
         "null_padding=false",
         "store_rejects=true",
         "rejects_limit=0",
-        f"max_line_size={BLOCK_BYTES // 16}",
+        f"max_line_size={MAX_RECORD_BYTES}",
         "parallel=false",
     ]
     with _duckdb() as connection:
@@ -360,17 +331,59 @@ def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
         yield rejected.cast(pl.Schema(RECORDS))
 
 
-def _columns_literal(path: Path, adapter: Adapter, delimiter: str) -> str:
-    """Name every column as text: a reader that guesses types turns `00123` into 123."""
-    names: Iterable[str] = adapter.columns
+def _read_csv_carefully(
+    path: Path, adapter: Adapter, form: Form, names: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """Read what the fast reader would leave out or refuse: see `csv_text`."""
+    until = _UntilTorn(path)
+    rows = records(until, names, form, skip_lines=adapter.skip_lines if adapter.columns else 0)
     if not adapter.columns:
-        first = next(_pieces(path), b"").split(b"\n", 1)[0].decode("utf-8", errors="replace")
-        mark = adapter.quote
-        names = [cell.strip().strip(mark or None) for cell in first.strip("\r").split(delimiter)]
-    found = list(names)
-    if not all(found) or len(set(found)) != len(found):
+        next(rows, None)  # the names
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        yield pl.DataFrame(chunk, schema=RECORDS, orient="row")
+    if until.cut is not None:
+        yield _unreadable(until.cut.decode("utf-8", errors="replace"), TORN)
+
+
+class _UntilTorn:
+    """The whole lines of a file; ``cut`` is the line at which its gz stream ends early, if so."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.cut: bytes | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        rest = b""
+        try:
+            for piece in pieces(self._path):
+                text = rest + piece
+                end = text.rfind(b"\n") + 1
+                rest = text[end:]
+                yield text[:end]
+        except TornGzipError as error:
+            text = rest + error.rest
+            end = text.rfind(b"\n") + 1
+            self.cut = text[end:]
+            yield text[:end]
+        else:
+            yield rest
+
+
+def _columns_of(path: Path, adapter: Adapter, form: Form) -> Sequence[str]:
+    """Names of the columns; every one is read as text: a guessed type turns `00123` into 123."""
+    if adapter.columns:
+        return adapter.columns
+    try:
+        first = next(pieces(path), b"")
+    except TornGzipError as error:
+        first = error.rest
+    names = header_of(first, form)
+    if any(set(name) & {"\0", "\ufffd"} for name in names):
+        raise FileRefusedError(path, "is not UTF-8 in its first line")
+    # The engine that reads them takes names for equal that differ in capitals alone.
+    if not names or not all(names) or len({name.lower() for name in names}) != len(names):
         raise FileRefusedError(path, "its first line does not name every column once")
-    return "{" + ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in found) + "}"
+    return names
 
 
 def _read_parquet(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers

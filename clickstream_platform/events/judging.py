@@ -9,7 +9,7 @@ import polars as pl
 
 from clickstream_platform.events.adapters import adapter_for, load_adapters
 from clickstream_platform.events.canonical import staged_sql, violations_sql
-from clickstream_platform.events.records import open_duckdb
+from clickstream_platform.events.records import each_tried_alone, open_duckdb
 from clickstream_platform.settings import Settings
 
 
@@ -60,9 +60,10 @@ def judge(
         identifiers=pl.lit(None, pl.String),
         read_error=pl.lit(None, pl.String),
     )
-    with open_duckdb() as connection:
+    with open_duckdb() as connection, each_tried_alone(connection):
         connection.register("judged", raw.to_arrow())
-        connection.execute(f"CREATE TEMP TABLE staged AS {staged_sql(adapter, settings, 'judged')}")
+        staged = staged_sql(adapter, settings, "judged", tried=True)
+        connection.execute(f"CREATE TEMP TABLE staged AS {staged}")
         rows = connection.execute(
             # Staged rows that are sound have lost the texts that the rules look at.
             f"SELECT event_name, CASE WHEN is_bad THEN {violations_sql()} END FROM staged "

@@ -29,7 +29,7 @@ from clickstream_platform.events.canonical import (
     violations_sql,
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
-from clickstream_platform.events.records import open_duckdb
+from clickstream_platform.events.records import each_tried_alone, open_duckdb
 from clickstream_platform.lake import Lake, Refreshed, polars_schema, read_files
 from clickstream_platform.settings import Settings
 
@@ -279,7 +279,12 @@ class Loader:
             memory_limit=self.settings.lake.memory_limit, spill=str(spill)
         ) as connection:
             # A relation is computed on every thread; the result of execute() on one.
-            rows = connection.sql(computed_sql(adapter, self.settings, raw)).to_arrow_table()
+            try:
+                rows = connection.sql(computed_sql(adapter, self.settings, raw)).to_arrow_table()
+            except (duckdb.DataError, duckdb.InvalidInputException):  # the adapter's, for a record
+                tried = computed_sql(adapter, self.settings, raw, tried=True)
+                with each_tried_alone(connection):
+                    rows = connection.sql(tried).to_arrow_table()
             rows = rows.append_column("row_id", pa.array(np.arange(rows.num_rows)))
             connection.register("staged", rows)
             self._settle_repetitions(connection)

@@ -1,7 +1,8 @@
 """Reading fields out of JSON records in DuckDB, each record parsed once."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import duckdb
 
@@ -22,6 +23,20 @@ def open_duckdb(*, memory_limit: str = "2GB", spill: str = "") -> duckdb.DuckDBP
     )
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+@contextmanager
+def each_tried_alone(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Have every `TRY` catch what fails in it.
+
+    DuckDB computes a part that two expressions share once and ahead of both, and so outside of the
+    `TRY` around each of them: then the whole query fails.
+    """
+    connection.execute("SET disabled_optimizers = 'common_subexpressions'")
+    try:
+        yield
+    finally:
+        connection.execute("RESET disabled_optimizers")
 
 
 def trimmed(column: str) -> str:

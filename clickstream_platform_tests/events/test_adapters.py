@@ -7,6 +7,9 @@ import pytest
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.events import load_adapters
 from clickstream_platform.events.adapters import adapter_for, columns_of
+from clickstream_platform.lake import Lake
+from clickstream_platform.settings import Settings
+from clickstream_platform_tests.events.door import keep_promises, load_file, quarantined
 
 SOUND = 'description = "d"\nformat = "ndjson"\n[fields]\nevent_name = "e"\n'
 
@@ -98,3 +101,113 @@ def test_own_type_may_be_declared_and_shipped_sources_do_without_those_that_are_
 def test_columns_of_an_expression_leave_out_what_a_lambda_binds() -> None:
     expression = "list_filter(a, x -> x > b) || CASE WHEN \"c.d\" = 'e' THEN f END"
     assert columns_of(expression) == ("a", "b", "c.d", "f")
+
+
+TILL = """
+description = "d"
+format = "csv"
+[fields]
+event_name = { value = "purchase" }
+visitor_id = "card"
+occurred_at = "at"
+currency = { value = "EUR" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ('{ sql = "cents / 100" }', "sql: Binder Error: No function matches .*CAST.cents AS"),
+        ('{ sql = "nofunc(cents)" }', "sql: Catalog Error: .* nofunc does not exist"),
+        ('{ sql = "context.ip" }', 'sql: Binder Error: Referenced table "context" not found'),
+        ('{ sql = "cents + at" }', "sql: Parser Error: syntax error"),
+        ('{ sql = "cents -- of euros" }', "sql: Parser Error: syntax error"),
+        ('{ sql = "cents AS price" }', "sql: Parser Error: syntax error"),
+        ('{ sql = "sum(CAST(cents AS INT))" }', "sql: Binder Error: aggregates are not allowed"),
+        ('{ sql = "random()" }', "sql: Binder Error: .*volatile"),
+        ('{ sql = "row_number() OVER ()" }', "sql is not one scalar expression"),
+        ('{ field = "at", format = "%Q" }', "format: Invalid Input Error: .*%Q.* Write auto, "),
+        (
+            '{ field = "at", format = "epoch" }',
+            "format: Invalid Input Error: .*Write auto, epoch_s",
+        ),
+        ('{ field = "at", format = "" }', "format: Invalid Input Error"),
+    ],
+)
+def test_what_can_be_computed_for_no_record_is_told_at_once(
+    tmp_path: Path, rule: str, message: str
+) -> None:
+    field = "created_at" if "format" in rule else "revenue"
+    with pytest.raises(DefinitionError, match=f"mine.toml: fields.{field}[.:] ?{message}"):
+        load_adapters(define(tmp_path, f"{TILL}{field} = {rule}\n"))
+
+
+@pytest.mark.parametrize("days", ["inf", "nan"])
+def test_horizon_is_a_number_of_days(tmp_path: Path, days: str) -> None:
+    with pytest.raises(DefinitionError, match=r"mine.toml: lateness_horizon_days: "):
+        load_adapters(define(tmp_path, f"lateness_horizon_days = {days}\n{TILL}"))
+
+
+def test_shipped_expressions_can_be_computed(tmp_path: Path) -> None:
+    for adapter in load_adapters().values():
+        name = Path(adapter.file).name
+        define(tmp_path, Path(adapter.file).read_text(encoding="utf-8"), name.removesuffix(".toml"))
+    assert set(load_adapters(tmp_path)) == set(load_adapters())
+
+
+@pytest.mark.parametrize(
+    ("field", "sql"),
+    [
+        ("revenue", "CAST(cents AS BIGINT) / 100"),
+        ("order_id", "CAST(cents AS BIGINT)"),
+        ("visitor_id", "card || CAST(cents AS BIGINT)"),
+    ],
+)
+def test_record_for_which_an_expression_fails_waits_and_the_others_load(
+    settings: Settings, tmp_path: Path, field: str, sql: str
+) -> None:
+    rules = TILL.replace('visitor_id = "card"\n', "") if field == "visitor_id" else TILL
+    # Another expression shares a part with it, and fails for nobody.
+    shared = 'product_id = { sql = "TRY_CAST(cents AS BIGINT) + length(card || cents)" }\n'
+    folder = define(tmp_path, f'{rules}{shared}{field} = {{ sql = "{sql}" }}\n', "till")
+    settings = settings.model_copy(update={"definitions": folder})
+    path = tmp_path / "a.csv"
+    path.write_text("card,at,cents\nc1,2026-11-20 10:00,150\nc2,2026-11-20 10:00,1.50 EUR\n")
+    assert load_file(settings, path, "till").height == 1
+    assert "record_unreadable" in quarantined(settings)[1]
+    (row,) = Lake(settings.lake_folder).scan("quarantined_events").collect().to_dicts()
+    assert row["violations"][0]["got"] == f"its sql fails for {field}"
+    keep_promises(settings)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('delimiter = "\\n"', "delimiter and quote must differ"),
+        ("delimiter = '\"'", "delimiter and quote must differ"),
+        ('quote = "§"', ".*quote is ASCII"),
+        ('columns = ["card", "Card"]', "columns must name every column once"),
+        ('columns = ["card", ""]', "columns must name every column once"),
+        ("skip_lines = 1", "skip_lines needs columns"),
+    ],
+)
+def test_form_of_a_file_that_none_can_have_is_told(tmp_path: Path, line: str, message: str) -> None:
+    with pytest.raises(DefinitionError, match=f"mine.toml: file: {message}"):
+        load_adapters(define(tmp_path, f"{line}\n{TILL}"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ('revenue = { sql = "CAST(cent AS INT)" }', "fields.revenue: reads 'cent', .*mean cents"),
+        ('revenue = "Cents"', "fields.revenue: reads 'Cents', .*mean cents"),
+        ('order_id = { fields = ["cents", "receipt"] }', "fields.order_id: reads 'receipt'"),
+        ('[identifiers]\ncrm = "cart"', "identifiers.crm: reads 'cart', .*mean card"),
+    ],
+)
+def test_misspelt_column_is_told_where_the_adapter_names_all(
+    tmp_path: Path, rule: str, message: str
+) -> None:
+    text = f'columns = ["card", "at", "cents"]\n{TILL}{rule}\n'
+    with pytest.raises(DefinitionError, match=f"mine.toml: {message}"):
+        load_adapters(define(tmp_path, text))

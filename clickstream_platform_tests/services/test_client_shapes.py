@@ -380,3 +380,10 @@ def test_refusal_names_the_place_in_the_request(door: Door) -> None:
     (response,) = door.send(post("/v1/events", batch(door.key().key, *sent)))
     found = [(item["index"], item["reason"]) for item in response.json()["rejected"]]
     assert found == [(0, "event_name_missing"), (2, "event_is_server_only")]
+
+
+def test_otlp_type_of_media_is_read_without_capitals(door: Door) -> None:
+    key = door.key(kind="server").key
+    sent = post("/v1/logs", b"", content_type="Application/X-Protobuf", x_write_key=key)
+    (response,) = door.send(sent)
+    assert (response.status_code, response.content) == (200, b"")

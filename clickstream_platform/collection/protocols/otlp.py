@@ -66,7 +66,7 @@ _LIFTED = {name for names in ATTRIBUTES.values() for name in names} | {"event.na
 
 def parse(arrival: Arrival) -> object:
     """Decode a body of either encoding into the shape that its JSON has."""
-    if not arrival.headers.get("content-type", "").startswith(PROTOBUF):
+    if not _is_protobuf(arrival):
         return parse_json(arrival)
     request = ExportLogsServiceRequest()
     try:
@@ -184,11 +184,16 @@ def _objects(value: object) -> list[dict[str, object]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
+def _is_protobuf(arrival: Arrival) -> bool:
+    """Whether a body is protobuf; capitals do not count in types of media."""
+    return arrival.headers.get("content-type", "").lower().startswith(PROTOBUF)
+
+
 def answer(arrival: Arrival, batch: Batch) -> Answer:
     """Say how many were refused, in the encoding of the request."""
     status = 400 if batch.rejected and not batch.records else 200
     reason = batch.rejected[0].reason if batch.rejected else ""
-    if arrival.headers.get("content-type", "").startswith(PROTOBUF):
+    if _is_protobuf(arrival):
         response = ExportLogsServiceResponse()
         if batch.rejected:
             response.partial_success.rejected_log_records = len(batch.rejected)
