@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,7 +21,7 @@ from clickstream_platform.reports import (
     sessions_by_day_png,
     write_report,
 )
-from clickstream_platform.settings import Settings
+from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.frames import NOON, events_frame, sessions_frame
 from clickstream_platform_tests.sessions.history import History, visit
 
@@ -28,9 +29,9 @@ NOW = NOON + timedelta(days=1)
 HOSTILE = "/</script><script>alert(1)</script>"
 
 
-@pytest.fixture
-def shop(lake: Lake, settings: Settings) -> Lake:
+def open_shop(settings: Settings) -> Lake:
     """A shop of two weeks, one session a day, whose landing page is hostile."""
+    lake = Lake(settings.lake_folder)
     days = [NOON - timedelta(days=number) for number in range(14)]
     visits: list[dict[str, object]] = [
         {"session_key": n, "started_at": at, "landing_path": HOSTILE} for n, at in enumerate(days)
@@ -48,15 +49,35 @@ def shop(lake: Lake, settings: Settings) -> Lake:
     return lake
 
 
+@pytest.fixture
+def shop(settings: Settings) -> Lake:
+    """The shop, for a test that changes it."""
+    return open_shop(settings)
+
+
+class Written(NamedTuple):
+    """A report that was written once, for tests that read it."""
+
+    page: Path
+    settings: Settings
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of the shop."""
+    settings = load_settings(tmp_path_factory.mktemp("shop") / "data")
+    return Written(write_report(open_shop(settings), settings, now=NOW), settings)
+
+
 def text_of(page: Path) -> str:
     """What stands in the page, without its scripts and styles."""
     inner = re.sub(r"<(script|style)\b.*?</\1>", " ", page.read_text(), flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", inner).split())
 
 
-def test_page_holds_every_section_and_the_figures(shop: Lake, settings: Settings) -> None:
-    page = write_report(shop, settings, now=NOW)
-    assert page == settings.reports / "clickstream_report.html"
+def test_page_holds_every_section_and_the_figures(written: Written) -> None:
+    page = written.page
+    assert page == written.settings.reports / "clickstream_report.html"
     text = text_of(page)
     for title in ("Traffic", "Funnel", "Channels", "Segments", "Data quality", "Consent"):
         assert title in text
@@ -89,22 +110,22 @@ def test_page_draws_the_person_with_the_most_links_without_a_pseudonym(
     assert "pu_aaaaaa" not in page
 
 
-def test_page_loads_nothing(shop: Lake, settings: Settings) -> None:
-    page = write_report(shop, settings, now=NOW).read_text()
+def test_page_loads_nothing(written: Written) -> None:
+    page = written.page.read_text()
     body = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert re.findall(r"<(?:link|img|iframe|object|base)\b", body) == []
     assert re.findall(r"\bsrc=|@import|url\(", body) == []
     assert "default-src 'none'" in page
 
 
-def test_hostile_page_name_stays_text(shop: Lake, settings: Settings) -> None:
-    page = write_report(shop, settings, now=NOW).read_text()
+def test_hostile_page_name_stays_text(written: Written) -> None:
+    page = written.page.read_text()
     assert "alert(1)" in page
     assert "<script>alert" not in page
 
 
-def test_pictures_are_json_that_ends_no_script(shop: Lake, settings: Settings) -> None:
-    page = write_report(shop, settings, now=NOW).read_text()
+def test_pictures_are_json_that_ends_no_script(written: Written) -> None:
+    page = written.page.read_text()
     found = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
     assert len(found) >= 4
     assert all(json.loads(spec)["description"] for spec in found)
@@ -114,8 +135,8 @@ def test_page_of_an_empty_lake_says_how_to_begin(lake: Lake, settings: Settings)
     assert "No events yet" in text_of(write_report(lake, settings, now=NOW))
 
 
-def test_sections_without_figures_say_so(shop: Lake, settings: Settings) -> None:
-    text = text_of(write_report(shop, settings, now=NOW))
+def test_sections_without_figures_say_so(written: Written) -> None:
+    text = text_of(written.page)
     for words in ("No funnel yet", "No conversions yet", "No segments yet", "Nothing waits in"):
         assert words in text
 
@@ -131,10 +152,10 @@ def test_bot_rules_are_shown_beside_what_they_match(shop: Lake, settings: Settin
     assert "<b>" not in page.read_text()
 
 
-def test_page_is_replaced_whole(shop: Lake, settings: Settings) -> None:
-    first = write_report(shop, settings, now=NOW)
-    write_report(shop, settings, now=NOW)
-    assert [file.name for file in settings.reports.iterdir()] == [first.name]
+def test_page_is_replaced_whole(written: Written) -> None:
+    settings = written.settings
+    write_report(Lake(settings.lake_folder), settings, now=NOW)
+    assert [file.name for file in settings.reports.iterdir()] == [written.page.name]
 
 
 def test_page_goes_where_it_is_asked_to(shop: Lake, settings: Settings, tmp_path: Path) -> None:
@@ -152,13 +173,10 @@ def test_images_are_small_and_absent_where_nothing_is_shown(shop: Lake, settings
 
 
 @pytest.mark.slow
-def test_browser_draws_every_picture_without_complaint(
-    shop: Lake, settings: Settings, tmp_path: Path
-) -> None:
+def test_browser_draws_every_picture_without_complaint(written: Written, tmp_path: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("Chromium is not installed: scripts/system_packages.sh installs it")
-    page = write_report(shop, settings, now=NOW)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     flags += [
         f"--user-data-dir={tmp_path}",
@@ -166,7 +184,7 @@ def test_browser_draws_every_picture_without_complaint(
         "--enable-logging=stderr",
     ]
     done = subprocess.run(  # noqa: S603 - our own words
-        [chromium, *flags, "--dump-dom", page.as_uri()],
+        [chromium, *flags, "--dump-dom", written.page.as_uri()],
         capture_output=True,
         text=True,
         timeout=120,
