@@ -13,11 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from clickstream_platform.events import FATES, Ledger
 from clickstream_platform.orchestration import dagster_home
 from clickstream_platform.settings import load_settings
 
@@ -355,3 +357,48 @@ def prepare(folder: Path) -> Path:
     settings = f'definitions = "{definitions}"\n[privacy]\nmax_erased_share = 1\n'
     (data / "clickstream.toml").write_text(settings)
     return data
+
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+
+
+def event(number: int, *, user: str = ANN, **others: object) -> dict[str, object]:
+    """A page view of somebody who is signed in and consents, some minutes ago."""
+    at = datetime.now(UTC) - timedelta(minutes=30 - number % 20)
+    return {
+        "event_id": f"{user.partition('@')[0]}-{number}",
+        "event_name": "page_view",
+        "occurred_at": at.isoformat(),
+        "visitor_id": f"visitor of {user.partition('@')[0]}",
+        "user_id": user,
+        "page_url": f"https://shop.example.com/{number}",
+        "consent": {"analytics": True, "marketing": True, "personalization": True},
+    } | others
+
+
+def ledger(served: Served) -> dict[str, int]:
+    """Fates of the records of source `web`."""
+    rows = [row for row in Ledger(served.settings.state).totals() if row["source"] == "web"]
+    (found,) = rows or [dict.fromkeys(("received", *FATES), 0)]
+    return {name: int(str(found[name])) for name in ("received", *FATES)}
+
+
+def settled(served: Served) -> None:
+    """Wait until no run is queued or at work."""
+    busy = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED"]
+    until(lambda: not served.runs(statuses=busy), "no run is at work")
+
+
+def loaded(served: Served, events: int) -> None:
+    """Wait until so many events of source `web` are loaded, and nothing is at work."""
+    until(lambda: ledger(served)["loaded"] >= events, f"{events} events are loaded")
+    settled(served)
+
+
+def holders(folder: Path, text: str) -> list[str]:
+    """Files below a folder that hold a text."""
+    return [
+        str(file.relative_to(folder))
+        for file in folder.rglob("*")
+        if file.is_file() and text.encode() in file.read_bytes()
+    ]

@@ -1,72 +1,40 @@
-"""The platform as people run it: the UI's own server and daemon, asked over GraphQL."""
+"""The platform as people run it: the UI's own server and daemon, asked over GraphQL.
 
-import os
-import signal
+Runs are forked, for there are many; `test_live_kills` has those of the default launcher.
+"""
+
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from clickstream_platform.events import FATES, Ledger
 from clickstream_platform.orchestration import dagster_home
-from clickstream_platform_tests.orchestration.served import Served, prepare, serving, until
+from clickstream_platform_tests.orchestration.served import (
+    ANN,
+    BOB,
+    Served,
+    event,
+    holders,
+    ledger,
+    loaded,
+    prepare,
+    serving,
+    settled,
+    until,
+)
 
 pytestmark = [pytest.mark.daemon, pytest.mark.slow]
 
-ANN, BOB = "ann@example.com", "bob@example.com"
 SESSIONS = ("sessions", "session_events", "sessionless_events", "runaway_sessions")
 IDENTITY = ("identity_map", "identity_merges", "identity_conflicts")
-
-
-def event(number: int, *, user: str = ANN, **others: object) -> dict[str, object]:
-    """A page view of somebody who is signed in and consents, some minutes ago."""
-    at = datetime.now(UTC) - timedelta(minutes=30 - number % 20)
-    return {
-        "event_id": f"{user.partition('@')[0]}-{number}",
-        "event_name": "page_view",
-        "occurred_at": at.isoformat(),
-        "visitor_id": f"visitor of {user.partition('@')[0]}",
-        "user_id": user,
-        "page_url": f"https://shop.example.com/{number}",
-        "consent": {"analytics": True, "marketing": True, "personalization": True},
-    } | others
-
-
-def ledger(served: Served) -> dict[str, int]:
-    """Fates of the records of source `web`."""
-    rows = [row for row in Ledger(served.settings.state).totals() if row["source"] == "web"]
-    (found,) = rows or [dict.fromkeys(("received", *FATES), 0)]
-    return {name: int(str(found[name])) for name in ("received", *FATES)}
-
-
-def settled(served: Served) -> None:
-    """Wait until no run is queued or at work."""
-    busy = ["QUEUED", "NOT_STARTED", "STARTING", "STARTED"]
-    until(lambda: not served.runs(statuses=busy), "no run is at work")
-
-
-def loaded(served: Served, events: int) -> None:
-    """Wait until so many events of source `web` are loaded, and nothing is at work."""
-    until(lambda: ledger(served)["loaded"] >= events, f"{events} events are loaded")
-    settled(served)
-
-
-def holders(folder: Path, text: str) -> list[str]:
-    """Files below a folder that hold a text."""
-    return [
-        str(file.relative_to(folder))
-        for file in folder.rglob("*")
-        if file.is_file() and text.encode() in file.read_bytes()
-    ]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A platform that has taken one file of Ann and Bob."""
-    with serving(prepare(tmp_path_factory.mktemp("live"))) as served:
+    with serving(prepare(tmp_path_factory.mktemp("live")), is_forking=True) as served:
         people = [event(n, user=user) for user in (ANN, BOB) for n in range(5)]
         served.drop("first.ndjson", people)
         loaded(served, 10)
@@ -181,32 +149,4 @@ def test_erasure_leaves_nothing_of_a_person_anywhere(served: Served) -> None:
     settled(served)
     (row,) = served.clickstream("sql", "SELECT count(DISTINCT user_id) AS users FROM events")
     assert int(row["users"]) == 1
-
-
-def test_run_whose_process_is_killed_is_taken_up_again(served: Served) -> None:
-    before = ledger(served)["loaded"]
-    name = "carol@example.com"
-    served.drop("many.ndjson", [event(n, user=name, event_id=f"c-{n}") for n in range(20_000)])
-
-    run_id, pid = until(served.worker, "a run is at work")
-    os.kill(pid, signal.SIGKILL)
-    assert served.finished(run_id)["status"] == "FAILURE"
-    loaded(served, before + 20_000)
-    assert ledger(served)["loaded"] == before + 20_000
-    (row,) = served.clickstream(
-        "sql", "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM events"
-    )
-    assert int(row["n"]) == int(row["ids"]) == before + 20_000
-
-
-def test_daemon_that_was_killed_misses_and_doubles_nothing(served: Served) -> None:
-    before = ledger(served)["loaded"]
-    name = "dora@example.com"
-    served.drop("while-up.ndjson", [event(n, user=name, event_id=f"d-{n}") for n in range(50)])
-    until(lambda: served.runs(statuses=["QUEUED", "STARTING", "STARTED"]), "a run was asked for")
-    served.kill()
-    served.drop("while-down.ndjson", [event(n, user=name, event_id=f"e-{n}") for n in range(50)])
-    served.start()
-    loaded(served, before + 100)
-    assert ledger(served)["loaded"] == before + 100
     assert holders(dagster_home(served.settings), "@example.com") == []
