@@ -34,7 +34,7 @@ from clickstream_platform.identity.matching import (
     score_matches,
 )
 from clickstream_platform.identity.people import map_identities, people_as_of, with_person
-from clickstream_platform.identity.refresh import refresh_identity
+from clickstream_platform.identity.refresh import METHOD, refresh_identity
 from clickstream_platform.identity.rules import (
     IdentifierRules,
     IdentifierType,
@@ -44,6 +44,7 @@ from clickstream_platform.identity.rules import (
 
 __all__ = [
     "BLOCKED_IDS",
+    "METHOD",
     "BlockedIds",
     "Cluster",
     "Components",

@@ -37,6 +37,9 @@ from clickstream_platform.lake import (
 )
 from clickstream_platform.settings import Settings
 
+METHOD = 4
+"""Rises where the same events come to other people than before: stored ones are made anew."""
+
 MAX_NAMED = 2_000
 """Changed identifiers that a commit names one by one; beyond, the table is written anew."""
 
@@ -102,8 +105,8 @@ def refresh_identity(lake: Lake, settings: Settings, *, full: bool = False) -> R
 
 def _fingerprint(rules: IdentifierRules) -> int:
     """A number that is another one under other rules, which make everything anew."""
-    digest = hashlib.md5(rules.model_dump_json().encode(), usedforsecurity=False).hexdigest()
-    return int(digest[:8], 16)
+    text = f"{METHOD} {rules.model_dump_json()}"
+    return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8], 16)
 
 
 def _changes(lake: Lake, versions: dict[str, int], consumed: dict[str, int]) -> Changes | None:

@@ -31,6 +31,9 @@ from clickstream_platform.sessions.sources import BEHAVIOUR, find_turned_days, v
 from clickstream_platform.sessions.summary import SessionDefinitions, load_session_definitions
 from clickstream_platform.settings import Settings
 
+METHOD = 2
+"""Rises where the same events come to other sessions than before: stored ones are made anew."""
+
 UPSTREAMS = ("events", "identity_map")
 """Tables that sessions are made from."""
 
@@ -79,7 +82,7 @@ def refresh_sessions(
 def _fingerprint(settings: Settings) -> int:
     """A number that is another one under other rules, which make everything anew."""
     definitions = load_session_definitions(settings.definitions)
-    text = f"{SessionPolicy.of(settings)} {settings.lake.buckets} {definitions}"
+    text = f"{METHOD} {SessionPolicy.of(settings)} {settings.lake.buckets} {definitions}"
     return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8], 16)
 
 

@@ -10,6 +10,7 @@ from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
 from clickstream_platform.identity import (
+    METHOD,
     DecisionError,
     decide,
     decisions_of,
@@ -206,6 +207,13 @@ def test_other_rules_make_everything_anew(
     strict = settings.model_copy(update={"definitions": tmp_path})
     assert refresh_identity(household, strict).is_full
     assert people(household) == {}
+
+
+def test_people_of_an_older_release_are_found_anew(
+    household: Lake, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clickstream_platform.identity.refresh.METHOD", METHOD + 1)
+    assert refresh_identity(household, settings).is_full
 
 
 @pytest.mark.parametrize(

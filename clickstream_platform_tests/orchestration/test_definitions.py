@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from clickstream_platform import identity, sessions
 from clickstream_platform.orchestration.contracts import PRINTED, contracts, lineage, printed
 from clickstream_platform.orchestration.definitions import definitions
 from clickstream_platform.tables.catalog import TABLES
@@ -73,6 +74,15 @@ def test_asset_says_who_owns_it_and_what_it_is(table: str) -> None:
     assert node.code_version
     assert node.pools
     assert node.tags.keys() >= {"stage", "pseudonyms"}
+
+
+@pytest.mark.parametrize(
+    ("table", "method"), [("identity_map", identity.METHOD), ("sessions", sessions.METHOD)]
+)
+def test_code_version_is_the_method_of_the_domain(table: str, method: int) -> None:
+    # Written twice, because loading the code location must not load what refreshes the table.
+    node = definitions.resolve_asset_graph().get(dg.AssetKey(table))
+    assert node.code_version == str(method)
 
 
 def test_loading_the_code_location_loads_no_engine() -> None:

@@ -27,7 +27,10 @@ def test_preset_is_what_the_settings_start_from(tmp_path: Path) -> None:
         'time_zone = "Europe/Berlin"\n[sessions]\npreset = "matomo"\ncut_on_campaign = false',
     )
     assert SessionPolicy.of(settings) == SessionPolicy(
-        cut_at_midnight=True, time_zone="Europe/Berlin", cut_on_campaign=False
+        cut_at_midnight=True,
+        time_zone="Europe/Berlin",
+        cut_on_campaign=False,
+        max_duration=timedelta(days=365),
     )
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from clickstream_platform.lake import Lake, Refreshed
-from clickstream_platform.sessions import refresh_sessions
+from clickstream_platform.sessions import METHOD, refresh_sessions
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES as CATALOG
 from clickstream_platform_tests.frames import BUCKETS, day, surrogate
@@ -278,6 +278,14 @@ def test_other_rules_make_everything_anew(history: History) -> None:
     assert other.refresh().is_full
     assert starts(other)["ann"] == ["a1", "a2", "a3"]
     assert not other.refresh().is_full
+
+
+def test_sessions_of_an_older_release_are_made_anew(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clickstream_platform.sessions.refresh.METHOD", METHOD + 1)
+    assert history.refresh().is_full
+    assert not history.refresh().is_full
 
 
 def test_other_number_of_buckets_makes_everything_anew(history: History) -> None:

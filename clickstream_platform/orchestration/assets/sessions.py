@@ -31,6 +31,7 @@ BEFORE = [dg.AssetDep("events", partition_mapping=DAY_OF_ARRIVAL), dg.AssetDep("
             deps=[*BEFORE, dg.AssetDep("bot_behaviour")],
             condition=when_behind(),
             fresh_within=timedelta(hours=26),
+            code_version="2",
         ),
         *(
             table(
@@ -40,6 +41,7 @@ BEFORE = [dg.AssetDep("events", partition_mapping=DAY_OF_ARRIVAL), dg.AssetDep("
                 kinds={"duckdb"},
                 deps=BEFORE,
                 condition=when_behind(),
+                code_version="2",
             )
             for name in SESSIONS.tables[1:]
         ),
