@@ -259,10 +259,11 @@ class _Rewriting:
             records = self._records(kind)
             while block := list(islice(records, _BLOCK_RECORDS)):
                 suspects = self._suspects([record.content for record in block])
-                for record, is_suspect in zip(block, suspects, strict=True):
-                    content = self._verdict(record, wanted, is_suspect=is_suspect)
-                    if content is not None:
-                        out.write(content)
+                left = [
+                    self._verdict(record, wanted, is_suspect=is_suspect)
+                    for record, is_suspect in zip(block, suspects, strict=True)
+                ]
+                out.write(b"".join([content for content in left if content is not None]))
             if is_zipped:
                 out.close()
             raw.flush()

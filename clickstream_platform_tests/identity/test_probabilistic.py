@@ -185,13 +185,11 @@ def test_visitors_of_two_users_are_apart_though_an_account_merges_nobody(
     # Ann's account is shared by too many devices. The tablet is Bob's and Cid's: a bridge.
     lake = Lake(settings.lake_folder)
     names = ("laptop", "phone", "tablet", "unknown")
-    agreed = {"consent_personalization": True}
-    lake.append(
-        "events", events_frame([{"event_id": it, "visitor_id": it} | agreed for it in names])
-    )
+    events = [{"event_id": it, "visitor_id": it, "consent_personalization": True} for it in names]
+    lake.append("events", events_frame(events))
     ann = {"visitor_id": "phone", "user_id": "ann", "person_id": "phone", "is_shared": True}
     both = {"visitor_id": "tablet", "person_id": "tablet", "is_shared": True}
-    links = [ann, {"visitor_id": "laptop", "user_id": "bob"}]
+    links: list[dict[str, object]] = [ann, {"visitor_id": "laptop", "user_id": "bob"}]
     links += [both | {"user_id": user} for user in ("bob", "cid")]
     lake.append("identity_map", identity_frame(links))
 
