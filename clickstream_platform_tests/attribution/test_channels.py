@@ -172,6 +172,12 @@ def test_traffic_source_of_a_referrer_is_its_host_and_kind() -> None:
     assert traffic_source_of(Link(), RULES) == TrafficSource(None, None)
 
 
+@pytest.mark.parametrize("host", ["docs.google.com", "mail.yahoo.com", "translate.google.com"])
+def test_what_a_search_engine_has_beside_its_search_refers_as_any_site(host: str) -> None:
+    assert channel_of(Link(referrer_host=host), RULES) == "Referral"
+    assert traffic_source_of(Link(referrer_host=host), RULES) == TrafficSource(host, "referral")
+
+
 def test_click_id_that_unpaid_links_carry_yields_to_the_referrer() -> None:
     both = Link(click_id_type="fbclid", referrer_host="l.instagram.com")
     assert traffic_source_of(both, RULES) == TrafficSource("l.instagram.com", "social")
