@@ -65,7 +65,7 @@ class Protocol:
     """One way to send events.
 
     ``parse`` makes a value of the bytes, ``key`` finds the write key in it, ``decode`` makes
-    records; ``answer`` says what this protocol's clients expect to hear.
+    records; ``answer`` and ``refuse`` say what this protocol's clients expect to hear.
     """
 
     name: str
@@ -74,6 +74,9 @@ class Protocol:
     key: Callable[[Arrival, object], str | None]
     decode: Callable[[Arrival, object], Batch]
     answer: Callable[[Arrival, Batch], Answer]
+    refuse: Callable[[Mapping[str, str], int, str], Answer] | None = None
+    """Makes the answer of a refusal of the request's headers, a status and what to do about it;
+    None where clients have no form of their own for that."""
     source: str | None = None
     """Where its records land, if not under the source of the key."""
     max_events: int = MAX_EVENTS

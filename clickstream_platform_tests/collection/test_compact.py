@@ -1,5 +1,7 @@
 """The compact protocol: a shape that is known is copied at once, and reads like any other."""
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +12,18 @@ NAMES = [*TEXTS, "created_at", "engaged_time_ms", "revenue", "consent", "propert
 VALUES: st.SearchStrategy[object] = st.sampled_from(
     ["", "page_view", None, True, False, 0, 7, 7.0, 7.5, 2.0**63, {}, []]
 ) | st.dictionaries(st.sampled_from(["order_id", "revenue"]), st.just("7"), max_size=2)
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+INTEGERS = st.integers(0, 2**53)
+SOUND: dict[str, st.SearchStrategy[object]] = {
+    **{name: WORDS for name in TEXTS if name != "name"},
+    **dict.fromkeys(("created_at", "engaged_time_ms"), INTEGERS),
+    "revenue": INTEGERS | st.floats(allow_nan=False, allow_infinity=False),
+    "consent": st.dictionaries(WORDS, st.booleans(), min_size=1),
+    "properties": st.dictionaries(WORDS.map("x_{}".format), WORDS | INTEGERS, min_size=1),
+    "is_synthetic": st.booleans(),
+}
+"""Sound values of every field that is documented, but for the name, which none may lack."""
+
 EVENTS = st.dictionaries(st.sampled_from([*NAMES, "is_synthetic"]), VALUES, max_size=4)
 
 
@@ -36,3 +50,11 @@ def test_events_read_alike_whether_their_shape_is_known(
     singly = decoded(*[event | {"x": 1} for event in (first, second, first)])
     assert found == singly
     assert repr(found) == repr(singly), "7 is not 7.0"
+
+
+@given(st.fixed_dictionaries({"name": WORDS}, optional=SOUND))
+def test_every_documented_field_arrives_as_it_was_sent(event: dict[str, object]) -> None:
+    body = json.dumps({"sent_at": 5, "events": [event]}).encode()
+    arrival = Arrival(path="/v1/events", query={}, headers={}, body=body, received_us=1)
+    (record,) = COMPACT.decode(arrival, COMPACT.parse(arrival)).records
+    assert {name: record[TEXTS.get(name, name)] for name in event} == event

@@ -247,6 +247,16 @@ def test_slow_clients_do_not_block_others(door: Door, zygote: Zygote) -> None:
     running.kill()
 
 
+def test_large_head_is_not_held(door: Door, zygote: Zygote) -> None:
+    running = zygote.start(door.settings.data)
+    with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: ")
+        with pytest.raises(OSError, match=r"reset|pipe|aborted"):  # noqa: PT012 - until it closes
+            for _ in range(60):
+                connection.sendall(b"a" * 1_000_000)
+    running.kill()
+
+
 def test_sigterm_drains(door: Door, tmp_path: Path) -> None:
     """Fault 9: the command itself, under load: nothing acknowledged is lost, exit 0 in 10 s."""
     key, history = door.key().key, History()

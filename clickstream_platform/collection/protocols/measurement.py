@@ -24,7 +24,7 @@ from clickstream_platform.collection.protocols.parsing import (
     text,
     whole,
 )
-from clickstream_platform.collection.strict_json import strict_json
+from clickstream_platform.collection.refusals import RefusedError
 from clickstream_platform.privacy import truncated_ip
 
 PATHS = ("/mp/collect",)
@@ -152,8 +152,19 @@ def _record(event: Mapping[str, object], body: Mapping[str, object]) -> Record:
     if isinstance(items, list):
         record["entities"] = items
     kept = {k: v for k, v in params.items() if k not in _LIFTED and k != "items"}
+    if said := _user_properties(body):
+        kept["user_properties"] = said
     put(record, properties=kept or None)
     return record
+
+
+def _user_properties(body: Mapping[str, object]) -> dict[str, object]:
+    """What is said of the user, without the wrapping around each value."""
+    given = _object(body.get("user_properties"))
+    values = {
+        name: held.get("value") if isinstance(held, dict) else held for name, held in given.items()
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _consent(body: Mapping[str, object]) -> dict[str, object]:
@@ -177,25 +188,40 @@ def answer(_: Arrival, batch: Batch) -> Answer:
     return Answer(status=204)
 
 
+def unread(arrival: Arrival) -> object:
+    """Leave the body to the verdict, which says what is wrong with it."""
+    _ = arrival
+    return None
+
+
 def judge(arrival: Arrival, payload: object) -> Batch:
     """Take nothing: the validation server stores no events."""
-    _ = arrival, object_of(payload)
+    _ = arrival, payload
     return Batch()
 
 
 def verdict(arrival: Arrival, _: Batch) -> Answer:
     """What is wrong with a batch, in the words of Google's validation server."""
+    try:
+        found = [*faults(object_of(parse_json(arrival)), now_us=arrival.received_us)]
+    except RefusedError as refusal:
+        found = [("", *UNREADABLE.get(refusal.reason, _UNPARSED))]
     messages = [
         {"fieldPath": path, "description": description, "validationCode": code}
-        for path, description, code in faults(
-            object_of(strict_json(arrival.body)), now_us=arrival.received_us
-        )
+        for path, description, code in found
     ]
     return Answer(status=200, body=msgspec.json.encode({"validationMessages": messages}))
 
 
 Fault = tuple[str, str, str]
 """Path of a field, what is wrong with it, and the code for that."""
+
+_UNPARSED = ("Unable to parse Measurement Protocol JSON payload.", "VALUE_INVALID")
+UNREADABLE = {
+    "json_key_repeated": ("The same name was provided more than once.", "NAME_DUPLICATED"),
+    "json_number_out_of_range": ("A number exceeds 64 bits.", "VALUE_OUT_OF_BOUNDS"),
+}
+"""What is wrong with a body that cannot be read, and the code for that, by reason of refusal."""
 
 
 def faults(body: Mapping[str, object], *, now_us: int) -> Iterator[Fault]:
@@ -291,7 +317,7 @@ MEASUREMENT = Protocol(
 MEASUREMENT_DEBUG = Protocol(
     name="measurement",
     methods=frozenset({"POST"}),
-    parse=parse_json,
+    parse=unread,
     key=key,
     decode=judge,
     answer=verdict,

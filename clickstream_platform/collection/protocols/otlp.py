@@ -33,6 +33,12 @@ from clickstream_platform.collection.refusals import RefusedError
 PATHS = ("/v1/logs",)
 PROTOBUF = "application/x-protobuf"
 
+RPC_CODES = {401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 429: 8, 500: 13, 503: 14}
+"""Code of ``google.rpc.Status`` by HTTP status."""
+
+INVALID_ARGUMENT = 3
+"""Code of every other refusal: what was sent is at fault."""
+
 MAX_LOG_RECORDS = 512
 """Log records of one request: as many as exporters send at once unless they are told otherwise."""
 
@@ -61,12 +67,15 @@ PAGE = {"url": "page_url", "title": "page_title", "referrer": "referrer_url"}
 OF_APPS = frozenset({"app.installation.id", "device.id", "app.screen.name", "app.screen.id"})
 """Attributes that apps have, and pages have not."""
 
+_SEVEN_BITS, _MORE = 0x7F, 0x80
+"""Of a byte of a length: how many bits count, and the one that says that a byte follows."""
+
 _LIFTED = {name for names in ATTRIBUTES.values() for name in names} | {"event.name"}
 
 
 def parse(arrival: Arrival) -> object:
     """Decode a body of either encoding into the shape that its JSON has."""
-    if not _is_protobuf(arrival):
+    if not _is_protobuf(arrival.headers):
         return parse_json(arrival)
     request = ExportLogsServiceRequest()
     try:
@@ -170,7 +179,8 @@ def _value(value: object) -> object:
     if kind == "arrayValue":
         return [_value(item) for item in _objects(_member(held, "values"))]
     if kind == "kvlistValue":
-        return _attributes(_member(held, "values"))
+        # The protocol's own example of an event leaves out ``values``.
+        return _attributes(held if isinstance(held, list) else _member(held, "values"))
     if kind == "intValue":
         return whole(held)
     return held if isinstance(held, (str, bool, int, float)) else None
@@ -184,24 +194,43 @@ def _objects(value: object) -> list[dict[str, object]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _is_protobuf(arrival: Arrival) -> bool:
+def _is_protobuf(headers: Mapping[str, str]) -> bool:
     """Whether a body is protobuf; capitals do not count in types of media."""
-    return arrival.headers.get("content-type", "").lower().startswith(PROTOBUF)
+    return headers.get("content-type", "").lower().startswith(PROTOBUF)
 
 
 def answer(arrival: Arrival, batch: Batch) -> Answer:
     """Say how many were refused, in the encoding of the request."""
-    status = 400 if batch.rejected and not batch.records else 200
     reason = batch.rejected[0].reason if batch.rejected else ""
-    if _is_protobuf(arrival):
+    if batch.rejected and not batch.records:
+        return refuse(arrival.headers, 400, reason)
+    if _is_protobuf(arrival.headers):
         response = ExportLogsServiceResponse()
         if batch.rejected:
             response.partial_success.rejected_log_records = len(batch.rejected)
             response.partial_success.error_message = reason
-        return Answer(status=status, body=response.SerializeToString(), content_type=PROTOBUF)
+        return Answer(status=200, body=response.SerializeToString(), content_type=PROTOBUF)
     partial = {"rejectedLogRecords": str(len(batch.rejected)), "errorMessage": reason}
     body = {"partialSuccess": partial} if batch.rejected else {}
-    return Answer(status=status, body=msgspec.json.encode(body))
+    return Answer(status=200, body=msgspec.json.encode(body))
+
+
+def refuse(headers: Mapping[str, str], status: int, message: str) -> Answer:
+    """A ``google.rpc.Status``, as every refusal must carry, in the encoding of the request."""
+    code = RPC_CODES.get(status, INVALID_ARGUMENT)
+    if _is_protobuf(headers):
+        return Answer(status=status, body=_status(code, message), content_type=PROTOBUF)
+    return Answer(status=status, body=msgspec.json.encode({"code": code, "message": message}))
+
+
+def _status(code: int, message: str) -> bytes:
+    """A ``google.rpc.Status`` on the wire: field 1 is a small number, field 2 a text."""
+    encoded = message.encode()
+    length, size = len(encoded), b""
+    while length > _SEVEN_BITS:
+        size += bytes([length & _SEVEN_BITS | _MORE])
+        length >>= 7
+    return bytes([0x08, code, 0x12]) + size + bytes([length]) + encoded
 
 
 OTLP = Protocol(
@@ -211,5 +240,6 @@ OTLP = Protocol(
     key=key,
     decode=decode,
     answer=answer,
+    refuse=refuse,
     max_events=MAX_LOG_RECORDS,
 )

@@ -42,15 +42,18 @@ SENT_AT_HEADER = "posthog-request-timestamp"
 LIBRARY_HEADER = "posthog-sdk-info"
 """Name and version of a library that does not say them with each event."""
 
-ALIAS = "$create_alias"
+ALIASES = frozenset({"$create_alias", "$merge_dangerously"})
+"""Events that join two ids; the second joins users, too."""
+
+GROUP = "$groupidentify"
 
 NAMES = {
     "$pageview": "page_view",
     "$pageleave": "page_leave",
     "$screen": "screen_view",
     "$identify": "identify",
-    ALIAS: "alias",
-    "$groupidentify": "group",
+    **dict.fromkeys(ALIASES, "alias"),
+    GROUP: "group",
 }
 INTERACTIONS = {"click": "click", "submit": "form_submit", "change": "form_change"}
 """Names of what is captured by itself, by kind of interaction."""
@@ -89,7 +92,13 @@ SERVER_LIBRARIES = frozenset(
 )
 """Libraries that run on servers; they often share one key with pages."""
 
-APP_LIBRARIES = ("posthog-ios", "posthog-android", "posthog-react", "posthog-flutter")
+APP_LIBRARIES = (
+    "posthog-ios",
+    "posthog-android",
+    "posthog-react",
+    "posthog-flutter",
+    "posthog-unity",
+)
 
 FLAGS = msgspec.json.encode(
     {
@@ -193,7 +202,11 @@ def _record(event: Mapping[str, object], arrival: Arrival, *, is_server: bool) -
     referrer = text(properties.get("$referrer"))
     put(
         record,
-        event_id=text(event.get("uuid")) or text(properties.get("$insert_id")),
+        event_id=(
+            text(event.get("uuid"))
+            or text(event.get("messageId"))
+            or text(properties.get("$insert_id"))
+        ),
         event_name=_name(event, properties),
         created_at=_created_at(event, properties, arrival),
         session_id=text(properties.get("$session_id")) or text(event.get("session_id")),
@@ -221,7 +234,7 @@ def _record(event: Mapping[str, object], arrival: Arrival, *, is_server: bool) -
             currency=text(properties.get("currency"), 8),
         )
     record |= _people(event, properties, is_server=is_server)
-    is_alias = event.get("event") == ALIAS
+    is_alias = event.get("event") in ALIASES
     own = {
         name: value
         for name, value in properties.items()
@@ -229,8 +242,16 @@ def _record(event: Mapping[str, object], arrival: Arrival, *, is_server: bool) -
         and ((name in KEPT and value != {}) or _is_own(name))
         and not (is_alias and name == "alias")
     }
+    if kind := _exception_type(properties.get("$exception_list")):
+        own.setdefault("$exception_type", kind)
     put(record, properties=own or None)
     return record
+
+
+def _exception_type(chain: object) -> str | None:
+    """Type of the exception that newer libraries put first in a list of all that caused it."""
+    first = chain[0] if isinstance(chain, list) and chain else None
+    return text(first.get("type")) if isinstance(first, dict) else None
 
 
 def _properties(event: Mapping[str, object]) -> dict[str, object]:
@@ -258,6 +279,13 @@ def _is_sure_of_its_time(event: Mapping[str, object]) -> bool:
     return asked is True or _properties(event).get("$ignore_sent_at") is True
 
 
+def _is_personless(event: Mapping[str, object], properties: Mapping[str, object]) -> bool:
+    """Whether the sender asks that no person be made of an event."""
+    options = event.get("options")
+    asked = options.get("process_person_profile") if isinstance(options, dict) else None
+    return asked is False or properties.get("$process_person_profile") is False
+
+
 def _is_own(name: str) -> bool:
     """Whether the sender set a property, not the library; and it is none of its identifiers."""
     return not name.startswith("$") and name not in {"distinct_id", "token", "title"}
@@ -270,12 +298,17 @@ def _people(
     device = text(properties.get("$device_id"))
     person = text(properties.get("$user_id"))
     # Of a user it is what they were called before, as the device; of a device, who its user is.
-    alias = text(properties.get("alias")) if event.get("event") == ALIAS else None
+    alias = text(properties.get("alias")) if event.get("event") in ALIASES else None
     alias = None if alias == distinct else alias
     found: dict[str, object] = {}
     if event.get("event") == "$identify" and not is_server:
         before = text(properties.get("$anon_distinct_id")) or device
         put(found, visitor_id=before, user_id=person or distinct)
+    elif event.get("event") == GROUP and (is_server or "$is_identified" not in properties):
+        # It is about a group: libraries make its id up, of the group's name or at random.
+        put(found, visitor_id=device, user_id=person)
+    elif is_server and _is_personless(event, properties):
+        put(found, visitor_id=device or distinct, user_id=person)
     elif is_server or properties.get("$is_identified") is True or person:
         put(found, visitor_id=alias or device, user_id=person or distinct)
     else:

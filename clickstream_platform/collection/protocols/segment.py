@@ -11,6 +11,7 @@ Source:
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
 from clickstream_platform.collection.protocols.parsing import (
@@ -43,7 +44,10 @@ CALLS = {
 }
 """Kind of message by the last part of its path."""
 
-PATHS = ("/v1/batch", "/v1/b", "/v1/import", *(f"/v1/{name}" for name in CALLS))
+BEACON = "/beacon/v1/batch"
+"""Batches that RudderStack's library sends while a page is left: the key is a parameter."""
+
+PATHS = ("/v1/batch", "/v1/b", "/v1/import", BEACON, *(f"/v1/{name}" for name in CALLS))
 
 ECOMMERCE = {
     "product viewed": "view_item",
@@ -60,20 +64,29 @@ ECOMMERCE = {
 
 BROWSER_LIBRARIES = {"analytics.js", "@segment/analytics-next"}
 
+NO_REFERRER = "$direct"
+"""What RudderStack's library writes for a page that nobody referred to."""
+
 
 def key(arrival: Arrival, payload: object) -> str | None:
-    """The write key: by basic authentication, in the body, or as a bearer token.
+    """The write key: by basic authentication, in the body, as a parameter, or as a bearer token.
 
     The body comes before the token, which with OAuth is another one and stands beside the key.
     """
     given = payload.get("writeKey") if isinstance(payload, dict) else None
-    return basic_user(arrival) or (given if isinstance(given, str) else None) or bearer(arrival)
+    return (
+        basic_user(arrival)
+        or (given if isinstance(given, str) else None)
+        or arrival.query.get("writeKey")
+        or bearer(arrival)
+    )
 
 
 def decode(arrival: Arrival, payload: object) -> Batch:
     """Make records of a batch, or of one call."""
     body = object_of(payload)
     shared = surroundings(arrival)
+    of_server: Record | None = None
     kind = CALLS.get(arrival.path.rstrip("/").rsplit("/", 1)[-1])
     if kind is not None:
         messages: list[object] = [body | {"type": body.get("type") or kind}]
@@ -84,7 +97,12 @@ def decode(arrival: Arrival, payload: object) -> Batch:
         if not isinstance(message, dict):
             batch.reject(index, "event_invalid")
             continue
-        record = shared | _record(message, body, is_server=arrival.is_server)
+        if arrival.is_server or message.get("channel") == "server":
+            # A server that holds a page's key is a server all the same.
+            of_server = of_server or surroundings(replace(arrival, is_server=True))
+            record = of_server | _record(message, body, is_server=True)
+        else:
+            record = shared | _record(message, body, is_server=False)
         if "event_name" in record:
             batch.records.append(record)
         else:
@@ -102,6 +120,7 @@ def _record(
     timestamp = text(message.get("timestamp"))
     created_at = text(message.get("originalTimestamp")) or timestamp
     sent_at = text(message.get("sentAt")) or text(body.get("sentAt"))
+    referrer = text(page.get("referrer")) or text(properties.get("referrer"))
     record: Record = {}
     put(
         record,
@@ -113,8 +132,9 @@ def _record(
         # An alias names who the user was before; with an anonymous id, too, that one is the device.
         visitor_id=text(message.get("anonymousId")) or text(message.get("previousId")),
         user_id=text(message.get("userId")),
+        session_id=text(context.get("sessionId")),
         app_id=text(_object(context.get("app")).get("name")),
-        platform=_platform(message, context, is_server=is_server),
+        platform=_platform(context, is_server=is_server),
         ip_address=truncated_ip(text(context.get("ip")) or "") if is_server else None,
         user_agent=text(context.get("userAgent"), 1024),
         language=text(context.get("locale"), 35),
@@ -122,7 +142,7 @@ def _record(
         page_title=(
             text(page.get("title")) or text(properties.get("title")) or text(message.get("name"))
         ),
-        referrer_url=text(page.get("referrer")) or text(properties.get("referrer")),
+        referrer_url=None if referrer == NO_REFERRER else referrer,
         campaign_source=text(campaign.get("source")),
         campaign_medium=text(campaign.get("medium")),
         campaign_name=text(campaign.get("name")),
@@ -130,7 +150,7 @@ def _record(
         campaign_content=text(campaign.get("content")),
         product_id=text(properties.get("product_id")) or text(properties.get("sku")),
         order_id=text(properties.get("order_id")),
-        properties=_properties(message, properties) or None,
+        properties=_properties(message, context, properties) or None,
     )
     _put_consent(record, context)
     if record.get("event_name") == "purchase":
@@ -143,11 +163,20 @@ def _record(
     return record
 
 
-def _properties(message: Mapping[str, object], properties: dict[str, object]) -> dict[str, object]:
-    """Properties of what happened, or traits of whom it is about; a group by its id."""
-    if message.get("type") == "group" and (group_id := text(message.get("groupId"))):
+def _properties(
+    message: Mapping[str, object], context: Mapping[str, object], properties: dict[str, object]
+) -> dict[str, object]:
+    """Properties of what happened, or traits of whom it is about; a group by its id.
+
+    RudderStack's libraries put the traits of an ``identify`` into its context.
+    """
+    kind = message.get("type")
+    if kind == "group" and (group_id := text(message.get("groupId"))):
         return _object(message.get("traits")) | {"group_id": group_id}
-    return properties or _object(message.get("traits"))
+    traits = _object(message.get("traits"))
+    if kind == "identify":
+        traits = traits or _object(context.get("traits"))
+    return properties or traits
 
 
 def _name(message: Mapping[str, object]) -> str | None:
@@ -162,14 +191,12 @@ def _name(message: Mapping[str, object]) -> str | None:
     return kind if isinstance(kind, str) and kind in {"identify", "group", "alias"} else None
 
 
-def _platform(
-    message: Mapping[str, object], context: Mapping[str, object], *, is_server: bool
-) -> str:
+def _platform(context: Mapping[str, object], *, is_server: bool) -> str:
     if str(_object(context.get("library")).get("name")) in BROWSER_LIBRARIES:
         return "web"
     if _object(context.get("device")).get("type") is not None:
         return "app"
-    return "server" if is_server or message.get("channel") == "server" else "web"
+    return "server" if is_server else "web"
 
 
 def _put_consent(record: Record, context: Mapping[str, object]) -> None:

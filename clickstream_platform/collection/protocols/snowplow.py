@@ -9,6 +9,7 @@ Source:
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 
 from clickstream_platform.collection.arrivals import Answer, Arrival, Batch, Protocol, Record
 from clickstream_platform.collection.limits import MAX_EVENTS
@@ -28,6 +29,7 @@ from clickstream_platform.collection.protocols.parsing import (
 from clickstream_platform.collection.protocols.pixels import GIF
 from clickstream_platform.collection.refusals import RefusedError
 from clickstream_platform.collection.strict_json import strict_json
+from clickstream_platform.privacy import truncated_ip
 
 POST_PATHS = ("/com.snowplowanalytics.snowplow/tp2",)
 PIXEL_PATHS = ("/i", "/ice.png")
@@ -72,6 +74,12 @@ TRANSACTION_ENTITY = ".ecommerce/transaction/"
 REFUND_ENTITY = ".ecommerce/refund/"
 PRODUCT_ENTITY = ".ecommerce/product/"
 
+ANONYMOUS_HEADER = "sp-anonymous"
+"""Header by which a tracker asks that the request itself say nothing of the person."""
+
+SERVER = "srv"
+"""Platform of trackers that run on servers; they often share one application id with pages."""
+
 SESSION_ENTITY = "/client_session/"
 """Entity that holds the visitor and the session; they have fields of their own."""
 
@@ -87,6 +95,13 @@ _FIELDS = {
     "ua": "user_agent",
 }
 _STRUCTURED = {"se_ca": "category", "se_la": "label", "se_pr": "property", "se_va": "value"}
+_TRANSACTION = {"tr_af": "affiliation", "tr_tx": "tax", "tr_sh": "shipping"}
+_PING = {
+    "pp_mix": "x_offset_min",
+    "pp_max": "x_offset_max",
+    "pp_miy": "y_offset_min",
+    "pp_may": "y_offset_max",
+}
 _ITEM = {
     "ti_id": "order_id",
     "ti_sk": "sku",
@@ -117,7 +132,8 @@ def decode(arrival: Arrival, payload: object) -> Batch:
     """Make records of a payload, or of the parameters of a pixel."""
     body = object_of(payload)
     events = events_of(body, "data") if arrival.body else [body]
-    shared = surroundings(arrival)
+    shared = _surroundings(arrival)
+    of_server: Record | None = None
     referer = arrival.headers.get("referer")
     batch = Batch()
     for index, event in enumerate(events[:MAX_EVENTS]):
@@ -125,7 +141,12 @@ def decode(arrival: Arrival, payload: object) -> Batch:
             batch.reject(index, "event_invalid")
             continue
         try:
-            record = shared | _record(event)
+            if arrival.is_server or event.get("p") == SERVER:
+                of_server = of_server or surroundings(replace(arrival, is_server=True))
+                record = of_server | _record(event)
+                put(record, ip_address=truncated_ip(text(event.get("ip")) or ""))
+            else:
+                record = shared | _record(event)
             put(record, page_url=page_url(text(event.get("url")), referer))
         except RefusedError:
             batch.reject(index, "event_invalid", dict(shared))
@@ -135,6 +156,14 @@ def decode(arrival: Arrival, payload: object) -> Batch:
         else:
             batch.reject(index, "event_name_missing", record)
     return batch
+
+
+def _surroundings(arrival: Arrival) -> Record:
+    """What events of a client share: without the address, if the client asks for that."""
+    shared = surroundings(arrival)
+    if ANONYMOUS_HEADER in arrival.headers:
+        shared.pop("ip_address", None)
+    return shared
 
 
 def event_type(code: object) -> str | None:
@@ -225,12 +254,14 @@ def _put_commerce(record: Record, event: Mapping[str, object], kind: str | None)
             order_id=text(event.get("tr_id")),
             revenue=number(event.get("tr_tt")),
             currency=text(event.get("tr_cu"), 8),
+            properties=_picked(event, _TRANSACTION) or None,
         )
     elif kind == "transaction_item":
         put(record, order_id=text(event.get("ti_id")), product_id=text(event.get("ti_sk")))
         record["properties"] = _picked(event, _ITEM)
     elif kind == "page_ping":
         record["engaged_time_ms"] = PING_MS
+        put(record, properties=_picked(event, _PING) or None)
 
 
 def _self_describing(event: Mapping[str, object]) -> tuple[str | None, dict[str, object]]:

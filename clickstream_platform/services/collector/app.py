@@ -7,7 +7,7 @@ what one core can acknowledge (`docs/decisions`).
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -38,6 +38,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+NO_CONTENT = 204
+
 BODY_TIMEOUT_S = 10.0
 """How long a client may take to send a body."""
 
@@ -52,7 +54,7 @@ _PREFLIGHT = [
     (b"access-control-max-age", b"3600"),
 ]
 _ALLOWED_HEADERS = (
-    b"authorization, content-encoding, content-type, sp-anonymous, x-write-key, "
+    b"anonymousid, authorization, content-encoding, content-type, sp-anonymous, x-write-key, "
     b"x-clickstream-timestamp, x-clickstream-signature, posthog-attempt, posthog-request-id, "
     b"posthog-request-timestamp, posthog-sdk-info"
 )
@@ -155,33 +157,41 @@ class Collector:
             answer = await self._route(request)
         except RefusedError as refusal:
             self.refusals[refusal.reason] = self.refusals.get(refusal.reason, 0) + 1
-            answer = Answer(status=refusal.status, body=refusal_body(refusal))
+            answer = _refusal(scope["path"], headers, refusal)
+            if refusal.reason == "method_not_allowed":
+                extra.append((b"allow", _allowed_methods(scope["path"])))
             if (wait_s := RETRY_AFTER_S.get(refusal.reason)) is not None:
                 extra.append((b"retry-after", str(wait_s).encode()))
             if refusal.reason.startswith("body_"):
                 extra.append((b"connection", b"close"))  # the rest of the body is not read
         except Exception as error:  # noqa: BLE001 - a bug; what it says may hold what was sent
             logger.error("a request failed: %s", type(error).__name__)
-            answer = Answer(status=500, body=b'{"error":"internal_error"}')
+            answer = _failure(scope["path"], headers)
         cors = self._origins.headers(request.origin, headers.get("host", ""))
         if scope["method"] == "OPTIONS" and len(cors) > 1:
             extra += [*_PREFLIGHT, (b"access-control-allow-headers", _ALLOWED_HEADERS)]
-        length = (b"content-length", str(len(answer.body)).encode())
-        kind = (b"content-type", answer.content_type.encode())
+        form: list[tuple[bytes, bytes]] = []
+        if answer.status != NO_CONTENT:  # which has neither a type nor a length
+            form = [
+                (b"content-type", answer.content_type.encode()),
+                (b"content-length", str(len(answer.body)).encode()),
+            ]
         await send(
             {
                 "type": "http.response.start",
                 "status": answer.status,
-                "headers": [kind, length, *_FIXED, *answer.headers, *cors, *extra],
+                "headers": [*form, *_FIXED, *answer.headers, *cors, *extra],
             }
         )
-        await send({"type": "http.response.body", "body": answer.body})
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        await send({"type": "http.response.body", "body": body})
 
     async def _route(self, request: Request) -> Answer:
         path, method = request.scope["path"], request.scope["method"]
         if path == "/health":
             return Answer(status=503 if self.is_draining else 200, body=self._health())
-        if method == "GET" and (found := script_at(path, headers=request.headers)) is not None:
+        is_read = method in {"GET", "HEAD"}
+        if is_read and (found := script_at(path, headers=request.headers)) is not None:
             return found
         self._check_origin(request)
         if method == "OPTIONS":
@@ -370,6 +380,29 @@ class Collector:
                 "refusals": self.refusals,
             }
         )
+
+
+def _refusal(path: str, headers: Mapping[str, str], refusal: RefusedError) -> Answer:
+    """What a refused client is told, in the form of its protocol if that has one."""
+    protocol = protocol_at(path)
+    if protocol is not None and protocol.refuse is not None:
+        return protocol.refuse(headers, refusal.status, str(refusal))
+    return Answer(status=refusal.status, body=refusal_body(refusal))
+
+
+def _failure(path: str, headers: Mapping[str, str]) -> Answer:
+    """What a client is told where a bug kept its request from being answered."""
+    protocol = protocol_at(path)
+    if protocol is not None and protocol.refuse is not None:
+        return protocol.refuse(headers, 500, "internal_error")
+    return Answer(status=500, body=b'{"error":"internal_error"}')
+
+
+def _allowed_methods(path: str) -> bytes:
+    """Methods that a path takes, for the header that says so."""
+    protocol = protocol_at(path)
+    methods = protocol.methods if protocol is not None else frozenset[str]()
+    return ", ".join(sorted(methods | {"OPTIONS"})).encode()
 
 
 def refusal_body(refusal: RefusedError) -> bytes:

@@ -21,6 +21,7 @@ from clickstream_platform.collection.write_keys import WriteKeys
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events import foreign_sources
 from clickstream_platform.services.collector.app import Collector
+from clickstream_platform.services.collector.heads import BoundedHeads
 from clickstream_platform.services.collector.log import EventLog
 from clickstream_platform.settings import Settings
 
@@ -114,7 +115,7 @@ def serve(app: Collector, *, host: str, port: int, ready: Callable[[int], None])
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHeads,
         lifespan="on",
         log_config=None,
         access_log=False,
