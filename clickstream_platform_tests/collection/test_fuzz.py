@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -117,6 +117,7 @@ KEY = WriteKey(key_id="wk_1", source="web", kind="browser", digest="", created_a
         lambda kind: st.text(max_size=8).map(lambda text: kind + text)
     ),
 )
+@example(body={"event": []}, query={}, login="")
 @hypothesis_settings(max_examples=25, deadline=None)
 def test_decoders_refuse_by_name_or_make_lines(
     path: str, body: object, query: dict[str, str], login: str

@@ -234,7 +234,7 @@ def _record(event: Mapping[str, object], arrival: Arrival, *, is_server: bool) -
             currency=text(properties.get("currency"), 8),
         )
     record |= _people(event, properties, is_server=is_server)
-    is_alias = event.get("event") in ALIASES
+    is_alias = text(event.get("event")) in ALIASES
     own = {
         name: value
         for name, value in properties.items()
@@ -298,7 +298,7 @@ def _people(
     device = text(properties.get("$device_id"))
     person = text(properties.get("$user_id"))
     # Of a user it is what they were called before, as the device; of a device, who its user is.
-    alias = text(properties.get("alias")) if event.get("event") in ALIASES else None
+    alias = text(properties.get("alias")) if text(event.get("event")) in ALIASES else None
     alias = None if alias == distinct else alias
     found: dict[str, object] = {}
     if event.get("event") == "$identify" and not is_server:
