@@ -79,7 +79,8 @@ class RefusedFilesError(ClickstreamError, ValueError):
         each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         super().__init__(
             f"{len(reasons):,} files were refused: {each}. Nothing of them was taken; ingest sound "
-            "files under the same names. `clickstream sources check` tries a file."
+            "files under the same names, or mend the adapter: they are taken then. "
+            "`clickstream sources check` tries a file."
         )
 
 

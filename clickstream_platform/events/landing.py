@@ -139,7 +139,7 @@ def take(  # noqa: PLR0913, PLR0917 - one file and all that it meets
         # It wraps what its input raises; what that was is what matters.
         cause = records.error or error
         if isinstance(cause, FileRefusedError):
-            ledger.refuse(batch.batch_id, cause.reason)
+            ledger.refuse(batch.batch_id, cause.reason, adapter_sha256=adapter.sha256)
             ledger.note_file(file.relative, size=file.size, mtime_ns=file.mtime_ns, sha256=sha256)
             return {"refused": 1}
         if has_changed(file):
