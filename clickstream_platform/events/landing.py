@@ -31,7 +31,7 @@ from clickstream_platform.events.landed import (
 )
 from clickstream_platform.events.ledger import Batch, Ledger, Progress, batch_of
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
+from clickstream_platform.lake import Lake, Refreshed, adapt, arrow_schema, polars_schema
 from clickstream_platform.settings import Settings
 
 
@@ -78,6 +78,7 @@ def ingest_landing(
     Where the suppression list cannot be read, nothing is taken and its error is raised.
     """
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+    adapt(lake, ["raw_events"], is_derived=False)
     adapters = load_adapters(settings.definitions)
     todo = pending_files(settings) if files is None else list(files)
     door = open_door(settings)

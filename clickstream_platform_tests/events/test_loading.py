@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -25,7 +26,8 @@ from clickstream_platform.events import (
     refresh_events,
     replay_quarantine,
 )
-from clickstream_platform.lake import Lake
+from clickstream_platform.lake import Lake, polars_schema
+from clickstream_platform.lake.schemas import stored
 from clickstream_platform.privacy import Suppression
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import (
@@ -344,3 +346,16 @@ def test_file_that_an_earlier_version_refused_is_tried_once_more(settings: Setti
     assert [file.path for file in pending_files(settings)] == [path]
     assert ingest_landing(settings, now=NOW).details["refused"] == 1
     assert pending_files(settings) == []
+
+
+def test_files_are_taken_into_tables_of_an_earlier_version(settings: Settings) -> None:
+    for table in ("raw_events", "events", "quarantined_events", "duplicate_events"):
+        spec = stored(table)
+        empty = pl.DataFrame(schema=polars_schema(table)).drop("identifiers")
+        folder = settings.lake_folder / table
+        folder.mkdir(parents=True)
+        write_deltalake(folder, empty.to_arrow(), partition_by=list(spec.partition_by))
+    load(settings, [event(1), event(2, event_name=None)])
+    assert replay_quarantine(settings).details["waiting_after"] == 1
+    assert events(settings)["event_id"].to_list() == ["e1"]
+    keep_promises(settings)
