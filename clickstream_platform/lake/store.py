@@ -168,6 +168,15 @@ class Lake:
         found = {table: self.broken(table) for table in TABLES if self.exists(table)}
         return {table: files for table, files in found.items() if files}
 
+    def require_whole(self) -> None:
+        """Read every file of the lake anew.
+
+        Raises:
+            BrokenSealError: One is gone or not what was written.
+        """
+        for table, files in self.broken_tables().items():
+            raise BrokenSealError(table, files)
+
     def unsealed_tables(self) -> dict[str, list[str]]:
         """Files that no seal can be compared with, of every table that has any."""
         found = {t: unsealed(self.path(t), self.files(t)) for t in TABLES if self.exists(t)}
