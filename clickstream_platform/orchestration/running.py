@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from sqlalchemy.exc import DatabaseError
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.orchestration.conditions import ALL_STAGES
@@ -55,6 +56,16 @@ class BusyError(ClickstreamError, RuntimeError):
         )
 
 
+class RunHistoryError(ClickstreamError, OSError):
+    """Dagster's storage cannot be used."""
+
+    def __init__(self, home: Path, reason: str) -> None:
+        super().__init__(
+            f"The history of runs in {home} cannot be used: {reason}. Check that the disk has room "
+            "and that you may write there, then run this again; it goes on from where it was."
+        )
+
+
 def dagster_home(settings: Settings) -> Path:
     """Folder of Dagster's own storage for one data folder, made ready.
 
@@ -72,9 +83,17 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open Dagster's storage of one data folder."""
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
-        yield instance
+    """Open Dagster's storage of one data folder.
+
+    Raises:
+        RunHistoryError: It cannot be read or written, now or while it is open.
+    """
+    home = dagster_home(settings)
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield instance
+    except DatabaseError as error:
+        raise RunHistoryError(home, str(error.orig)) from None
 
 
 def start_ui(settings: Settings, *, host: str, port: int) -> subprocess.Popen[bytes]:

@@ -3,11 +3,13 @@
 import json
 import re
 import shutil
+import sqlite3
 import struct
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner, Result
 
 from clickstream_platform.cli.app import app, load_commands, main
@@ -16,9 +18,11 @@ from clickstream_platform.errors import DefinitionError
 from clickstream_platform.orchestration.rebuilding import mend, rebuild
 from clickstream_platform.orchestration.running import (
     BusyError,
+    RunHistoryError,
     alone,
     in_words,
     materialize_all,
+    opened,
 )
 from clickstream_platform.settings import load_settings
 
@@ -359,3 +363,10 @@ def test_nobody_else_works_while_tables_are_mended(loaded: Path) -> None:
     with pytest.raises(ValueError, match="tripped"), alone(settings, "mend"):
         raise ValueError("tripped")  # noqa: EM101 - what it says does not matter
     assert mend(settings).rebuilt == ()
+
+
+def test_full_disk_under_the_history_of_runs_is_told(tmp_path: Path) -> None:
+    full = OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+    told = r"state/dagster cannot be used: database or disk is full\. Check that the disk has room"
+    with pytest.raises(RunHistoryError, match=told), opened(load_settings(tmp_path)):
+        raise full
