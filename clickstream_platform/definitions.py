@@ -1,8 +1,9 @@
 """Reading business definitions: TOML of ours, and files of the same name in a user's folder."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,6 +20,7 @@ class Definition(BaseModel):
 
 
 Kind = TypeVar("Kind", bound=BaseModel)
+Read = TypeVar("Read")
 
 
 def own_or_shipped(
@@ -40,6 +42,24 @@ def read_definition(kind: type[Kind], file: Path, *, remedy: str, table: str | N
     """Read one file, as a whole or as the one table that it is."""
     content = read_toml(file)
     return checked(kind, {table: content} if table else content, file, remedy=remedy, hidden=table)
+
+
+def read_once(read: Callable[[Path], Read]) -> Callable[[Path], Read]:
+    """Have a reader of files keep what a file says for as long as the file is the same one.
+
+    Processes live on while people edit definitions; inode, size and time tell that one was.
+    """
+
+    @lru_cache(maxsize=8)
+    def kept(file: Path, _look: tuple[int, int, int]) -> Read:
+        return read(file)
+
+    @wraps(read)
+    def current(file: Path) -> Read:
+        look = file.stat()
+        return kept(file, (look.st_ino, look.st_size, look.st_mtime_ns))
+
+    return current
 
 
 def read_toml(file: Path) -> dict[str, Any]:

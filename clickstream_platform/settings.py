@@ -289,6 +289,8 @@ def load_settings(data: Path | str | None = None) -> Settings:
     """
     folder = Path(data or os.environ.get("CLICKSTREAM_DATA") or "data").resolve()
     file = folder / SETTINGS_FILE
+    if file.exists() and not file.is_file():
+        raise DefinitionError(file, "file", "is no file", remedy="Move it away, or write the file.")
 
     class Located(Settings):
         """Settings read from this folder's file."""

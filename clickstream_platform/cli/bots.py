@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of
-from clickstream_platform.cli.output import say, text_of, write_records
+from clickstream_platform.cli.output import counted, say, text_of, write_records
 from clickstream_platform.errors import ParameterError
 
 bots = typer.Typer(no_args_is_help=True, help="Look at what tells programs from people.")
@@ -86,7 +86,7 @@ def ranges_update(
         networks=read_networks(text_of(file), file),
     )
     stored = store_ranges(settings_of(data).state / RANGES_FOLDER, made)
-    say(f"{made.name}: {len(made.networks):,} networks of class {made.kind} in {stored}.")
+    say(f"{made.name}: {counted(len(made.networks), 'network')} of class {made.kind} in {stored}.")
 
 
 @ranges.command("list", epilog="Example: `clickstream bots ranges list --json`")

@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from clickstream_platform.cli.app import Data, Json, app, settings_of
-from clickstream_platform.cli.output import out, progress_bar, say, write_json
+from clickstream_platform.cli.output import counted, out, progress_bar, say, write_json
 from clickstream_platform.errors import ClickstreamError, DefinitionError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for pydantic
@@ -55,8 +55,9 @@ def doctor(
     """
     if mend:
         mended = mend_lake(settings_of(data))
-        if mended and not as_json:
-            say(f"Made anew: {', '.join(mended)}. Next: [bold]clickstream materialize[/]")
+        if not as_json:
+            made = f"Made anew: {', '.join(mended)}. Next: [bold]clickstream materialize[/]"
+            say(made if mended else "Nothing was made anew.")
     found = list(examine(data))
     if as_json:
         write_json([check._asdict() for check in found])
@@ -205,7 +206,10 @@ def _definitions(settings: "Settings") -> Check:
         load(settings.definitions)
     adapters, segments = load_adapters(settings.definitions), load_segments(settings.definitions)
     where = settings.definitions or "shipped alone"
-    found = f"all can be read, of them {len(adapters):,} adapters and {len(segments):,} segments"
+    found = (
+        f"all can be read, of them {counted(len(adapters), 'adapter')} "
+        f"and {counted(len(segments), 'segment')}"
+    )
     return Check("definitions", "ok", f"{found} ({where})")
 
 
@@ -263,8 +267,8 @@ def _ledger(settings: "Settings") -> Check:
     ledger = Ledger(settings.state)
     if wrong := ledger.unbalanced():
         remedy = "Run `clickstream materialize --full`, which counts anew from the tables."
-        return Check("ledger", "fail", f"{len(wrong):,} batches do not add up", remedy)
-    return Check("ledger", "ok", f"{len(ledger.batches()):,} batches add up")
+        return Check("ledger", "fail", f"batches that do not add up: {len(wrong):,}", remedy)
+    return Check("ledger", "ok", f"batches that add up: {len(ledger.batches()):,}")
 
 
 def _files(settings: "Settings") -> Check:
@@ -295,7 +299,7 @@ def _landing(settings: "Settings") -> Check:
     if foreign := foreign_files(settings):
         remedy = "Put them into a source's folder under a name such as events.ndjson.gz."
         return Check(
-            "landing", "warn", f"{len(foreign):,} files are not taken: {foreign[0]} …", remedy
+            "landing", "warn", f"not taken: {counted(len(foreign), 'file')}, {foreign[0]} …", remedy
         )
     return Check("landing", "ok", f"{settings.landing}")
 

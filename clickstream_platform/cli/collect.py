@@ -171,6 +171,9 @@ def keys_list(data: Data = None, as_json: Json = False) -> None:
         }
         for key in write_keys(settings_of(data)).all()
     ]
+    if not rows and not as_json:
+        say("No write keys yet. Make one: [bold]clickstream keys add web --kind browser[/]")
+        return
     write_records(rows, as_json=as_json, title="Write keys")
 
 

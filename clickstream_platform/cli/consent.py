@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of
-from clickstream_platform.cli.output import say, write_json, write_records
+from clickstream_platform.cli.output import counted, say, write_json, write_records
 
 consent = typer.Typer(no_args_is_help=True, help="What people chose, and proof of it.")
 app.add_typer(consent, name="consent")
@@ -23,7 +23,8 @@ def verify(data: Data = None, as_json: Json = False) -> None:
         write_json(found._asdict())
         return
     say(
-        f"{found.entries:,} entries, as they were written. Head: {found.head}. Since erasures, "
+        f"{counted(found.entries, 'entry', 'entries')}, as they were written. "
+        f"Head: {found.head}. Since erasures, "
         f"{found.erased:,} lead to nobody and {found.relinked:,} to a new pseudonym."
     )
     if found.unsigned:

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of, sources
 from clickstream_platform.cli.output import (
+    counted,
     err,
     ledger_records,
     progress_bar,
@@ -61,8 +62,9 @@ def ingest(
         write_json({"taken": details, "refused": refused, "ledger": totals})
     else:
         say(
-            f"Took {details['files']:,} files with {details['records']:,} records; "
-            f"{details['known']:,} were known already, {details['refused']:,} refused."
+            f"Took {counted(int(details['files']), 'file')} "
+            f"with {counted(int(details['records']), 'record')}; "
+            f"known already: {details['known']:,}, refused: {details['refused']:,}."
         )
         write_records(totals, as_json=False, title=f"Ledger of {source}")
         for hint in _hints(totals, source):
@@ -78,8 +80,9 @@ class RefusedFilesError(ClickstreamError, ValueError):
     def __init__(self, reasons: Mapping[str, str]) -> None:
         each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         super().__init__(
-            f"{len(reasons):,} files were refused: {each}. Nothing of them was taken; ingest sound "
-            "files under the same names. `clickstream sources check` tries a file."
+            f"{counted(len(reasons), 'file')} refused: {each}. Nothing of them was taken; "
+            "ingest sound files under the same names, or mend the adapter: they are taken then. "
+            "`clickstream sources check` tries a file."
         )
 
 
@@ -166,8 +169,9 @@ def simulate(
         )
         return
     say(
-        f"Wrote {summary.events:,} events of {summary.persons:,} people and {summary.bots:,} bots "
-        f"in {len(summary.files):,} files to {folder}."
+        f"Wrote {counted(summary.events, 'event')} "
+        f"of {counted(summary.persons, 'person', 'people')} "
+        f"and {counted(summary.bots, 'bot')} in {counted(len(summary.files), 'file')} to {folder}."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, app, clock, settings_of
-from clickstream_platform.cli.output import say, write_json, write_records
+from clickstream_platform.cli.output import counted, say, write_json, write_records
 from clickstream_platform.errors import ClickstreamError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
@@ -250,11 +250,11 @@ def match(
         )
         return
     say(
-        f"{found.visitors:,} visitors agreed; {found.matches.compared:,} pairs were compared, "
-        f"{pairs.height:,} match in {len(found.clusters):,} clusters."
+        f"{counted(found.visitors, 'visitor')} agreed; pairs compared: {found.matches.compared:,}, "
+        f"matched: {pairs.height:,}, in {counted(len(found.clusters), 'cluster')}."
     )
     say(
-        f"On {found.score.true_pairs:,} pairs known from logins: precision "
+        f"On {counted(found.score.true_pairs, 'pair')} known from logins: precision "
         f"{found.score.precision:.3f}, recall {found.score.recall:.3f}."
     )
     say("Matches are guesses: they change no table, and reach nobody.")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, privacy, settings_of
-from clickstream_platform.cli.output import progress_bar, say, write_json, write_records
+from clickstream_platform.cli.output import counted, progress_bar, say, write_json, write_records
 
 
 @privacy.callback()
@@ -42,7 +42,8 @@ def scan(
     else:
         write_records(leaks, as_json=False, title="Stored texts that look personal")
         if mend:
-            say(f"Masked in {sum(rows.values()):,} rows. Next: [bold]clickstream materialize[/]")
+            masked = counted(sum(rows.values()), "row")
+            say(f"Masked in {masked}. Next: [bold]clickstream materialize[/]")
         else:
             say("Mask them: [bold]clickstream privacy scan --mend[/]")
     if leaks and not mend:

@@ -11,6 +11,7 @@ from clickstream_platform.cli.app import Data, Json, app, clock, quarantine, set
 from clickstream_platform.cli.output import (
     Format,
     ago,
+    counted,
     err,
     ledger_records,
     progress_bar,
@@ -48,10 +49,11 @@ def sql(
 
     settings = settings_of(data)
     text = typer.get_text_stream("stdin").read() if query == "-" else query
-    answer = select(open_tables(Lake(settings.lake_folder), settings), text, limit=limit)
+    lake = Lake(settings.lake_folder)
+    answer = select(open_tables(lake, settings), text, limit=limit, lake=lake)
     write_rows(answer.columns, answer.rows, form=Format.JSON if as_json else form)
     if answer.is_cut:
-        err().print(f"The first {limit:,} rows; --limit shows more.")
+        err().print(f"The first {counted(limit, 'row')}; --limit shows more.")
 
 
 @app.command(epilog="Example: `clickstream status --json`")
@@ -83,9 +85,11 @@ def status(data: Data = None, as_json: Json = False) -> None:
     write_records(aged, as_json=False, title="Ledger")
     say(_balance(totals, unbalanced))
     if waiting:
-        say(f"{waiting:,} landed files wait: [bold]clickstream materialize[/] takes them.")
+        files = counted(waiting, "landed file")
+        say(f"{files} waiting: [bold]clickstream materialize[/] takes what waits.")
     if runaways := Lake(settings.lake_folder).row_count("runaway_sessions"):
-        say(f"{runaways:,} sessions ran away: [bold]clickstream quarantine sessions[/] lists them.")
+        sessions = counted(runaways, "session")
+        say(f"{sessions} ran away: [bold]clickstream quarantine sessions[/] tells more.")
     for name in foreign:
         err().print(f"Not taken because of its name: {name}", markup=False)
 
@@ -117,7 +121,7 @@ def _behind(lake: "Lake", table: str) -> list[str]:
             found.append(f"all of {upstream}")
         elif changes.dates:
             days = f"{changes.dates[0]} to {changes.dates[-1]}"
-            found.append(f"{len(changes.dates):,} dates of {upstream}, {days}")
+            found.append(f"{counted(len(changes.dates), 'date')} of {upstream}, {days}")
         elif changes.added or changes.removed:
             found.append(upstream)
     return found
@@ -265,5 +269,6 @@ def replay(
         write_json(done.details)
         return
     before, after = done.details["waiting_before"], done.details["waiting_after"]
-    say(f"{before:,} records waited in {done.details['batches']:,} batches; {after:,} still do.")
+    batches = counted(int(done.details["batches"]), "batch", "batches")
+    say(f"{counted(int(before), 'record')} waited in {batches}; still waiting: {after:,}.")
     say("Next: [bold]clickstream materialize[/]")

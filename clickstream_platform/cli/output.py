@@ -63,6 +63,11 @@ def say_plain(text: str) -> None:
     out().print(Text(printable(text)), soft_wrap=True)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with what it counts: 1 file, 2 files."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def printable(text: str) -> str:
     """Text that a terminal only shows: what visitors send may hold orders to it."""
     return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

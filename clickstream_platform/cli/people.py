@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, clock, settings_of, subject
-from clickstream_platform.cli.output import progress_bar, say, write_json, write_records
+from clickstream_platform.cli.output import counted, progress_bar, say, write_json, write_records
 from clickstream_platform.errors import ClickstreamError, ParameterError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
@@ -92,7 +92,8 @@ def export(
     if found == 0:
         say("Nothing is held about this person: the answer says so. Is the identifier right?")
     else:
-        say(f"It holds {found:,} rows of personal data: hand it over safely, then delete it.")
+        rows = counted(found, "row")
+        say(f"It holds {rows} of personal data: hand it over safely, then delete it.")
 
 
 @subject.command(
@@ -141,8 +142,8 @@ def erase(
         )
         return
     say(
-        f"Request {request_id} is answered: {certificate.rows_found:,} rows and records erased, "
-        f"{certificate.residue.total:,} found afterwards."
+        f"Request {request_id} is answered: rows and records erased: {certificate.rows_found:,}, "
+        f"found afterwards: {certificate.residue.total:,}."
     )
     say(f"Certificate: [bold]{path.with_suffix('.txt')}[/] (signed: {path.name})")
     say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")

@@ -4,8 +4,9 @@ An adapter is one TOML file. The shipped ones lie in `sources/` beside this modu
 same name in the user's `sources/` folder replaces one, a new name adds a source.
 """
 
+import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -17,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from clickstream_platform.definitions import checked, read_toml
+from clickstream_platform.definitions import checked, own_or_shipped, read_toml
 from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.events.columns import SNOWPLOW_JSON, fixed_columns, ga4_fields
 from clickstream_platform.identity import identifier_rules
 from clickstream_platform.settings import is_time_zone
 
@@ -170,7 +172,7 @@ class Adapter(Section):
     requires_identity: bool = Field(
         default=True, description="Refuse records without visitor and user."
     )
-    redact: tuple[str, ...] = Field((), description="Top-level fields dropped before disk.")
+    redact: tuple[str, ...] = Field((), description="Paths of fields dropped before disk.")
     properties: tuple[str, ...] = Field(
         (), description="Fields kept as properties, where the source has no properties object."
     )
@@ -179,6 +181,7 @@ class Adapter(Section):
         default_factory=dict, description="Further identifiers of the person, by their type."
     )
     file: str = Field("", exclude=True, description="Where it was read from.")
+    sha256: str = Field("", exclude=True, description="Digest of that file.")
 
     @model_validator(mode="before")
     @classmethod
@@ -194,7 +197,8 @@ class Adapter(Section):
     @model_validator(mode="after")
     def _maps_known_fields(self) -> Self:
         if unknown := sorted(set(self.fields) - set(FIELDS)):
-            message = f"unknown fields {unknown}; known: {', '.join(FIELDS)}"
+            message = f"unknown fields {unknown}{_meant(unknown[0], FIELDS)}; known: "
+            message += ", ".join(FIELDS)
             raise ValueError(message)
         if self.properties and "properties" in self.fields:
             message = "properties are either mapped or listed, not both"
@@ -314,6 +318,18 @@ def foreign_sources(definitions: Path | None = None) -> dict[str, str]:
     }
 
 
+def adapter_file(source: str, definitions: Path | None = None) -> Path:
+    """The file that says how a landing folder is read: the user's own, a shipped or the usual."""
+    own = [definitions / "sources" / f"{source}.toml"] if definitions is not None else []
+    usual = own_or_shipped(SHIPPED / f"{CANONICAL}.toml", definitions, folder="sources")
+    return next((f for f in (*own, SHIPPED / f"{source}.toml") if f.exists()), usual)
+
+
+def sha256_of_adapter(file: Path) -> str:
+    """SHA-256 of an adapter as it is written now."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
     """The adapter of a landing folder: its own, or the canonical one under its name."""
     if source in adapters:
@@ -322,7 +338,8 @@ def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
 
 
 def _read(file: Path, types: Collection[str]) -> Adapter:
-    content = {"name": file.stem, **read_toml(file), "file": str(file)}
+    sha256 = sha256_of_adapter(file)  # first: if it is edited meanwhile, files are tried again
+    content = {"name": file.stem, **read_toml(file), "file": str(file), "sha256": sha256}
     remedy = "See docs/guide/sources.md for what an adapter says."
     adapter = checked(Adapter, content, file, remedy=remedy)
     if adapter.name != file.stem:
@@ -374,12 +391,16 @@ def _check_computable(adapter: Adapter, file: Path) -> None:
 
 
 def _check_columns(adapter: Adapter, file: Path) -> None:
-    """Refuse paths to columns that no record of the source has, where the adapter names them all.
+    """Refuse paths to columns that no record of the source has, where all of them are known.
+
+    Of GA4's export, to which Google adds fields, only those are known for wrong that are nearly
+    one of the known ones.
 
     Raises:
         DefinitionError: There is one; file and key are named.
     """
-    if adapter.format != "csv" or not adapter.columns:
+    known = adapter.columns if adapter.format == "csv" else fixed_columns(adapter.format)
+    if not known and adapter.format != "ga4":
         return
     read = {f"fields.{name}": rule.paths for name, rule in adapter.fields.items()}
     read |= {f"identifiers.{name}": rule.paths for name, rule in adapter.identifiers.items()}
@@ -387,12 +408,42 @@ def _check_columns(adapter: Adapter, file: Path) -> None:
     read["fields.bot_signals"] = ()  # noted at landing
     for key, paths in read.items():
         for path in paths:
-            if path not in adapter.columns:
-                close = get_close_matches(path, adapter.columns, n=1)
-                meant = f" (did you mean {close[0]}?)" if close else ""
-                reason = f"reads {path!r}, which is none of columns{meant}"
+            if adapter.format == "ga4":
+                meant = _meant_of_ga4(path)
+            elif path in known or _is_inside(path, adapter.format):
+                meant = ""
+            else:
+                meant = _meant(path, known) or " "
+            if meant:
+                of = "columns" if adapter.format == "csv" else f"the columns of {adapter.format}"
+                reason = f"reads {path!r}, which is none of {of}{meant.rstrip()}"
                 remedy = "Name a column as it is written there, capitals too."
                 raise DefinitionError(file, key, reason, remedy=remedy)
+
+
+def _is_inside(path: str, form: str) -> bool:
+    """Whether a path leads into a column that holds objects."""
+    return form == "snowplow_tsv" and path.split(".", 1)[0] in SNOWPLOW_JSON
+
+
+def _meant_of_ga4(path: str) -> str:
+    """What a path nearly is, of the fields beside it; nothing where it is one, or like none."""
+    if path in ga4_fields():
+        return ""
+    parent, dot, name = path.rpartition(".")
+    if parent and (meant := _meant_of_ga4(parent)):
+        return meant
+    beside = [
+        other.removeprefix(parent + dot)
+        for other in ga4_fields()
+        if other.rpartition(".")[0] == parent
+    ]
+    return _meant(name, beside, likeness=0.8)
+
+
+def _meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    close = get_close_matches(name, list(known), n=1, cutoff=likeness)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _probe(rule: FieldRule) -> str | None:

@@ -20,6 +20,9 @@ from clickstream_platform.settings import Settings
 
 DAY_US = 86_400_000_000
 
+MOST_US = 10**18
+"""What is further from 1970 (31,688 years) is no instant; of others, three still add up."""
+
 LATE_US = DAY_US
 """An event that arrives a day after it happened comes after its date was closed."""
 
@@ -94,6 +97,10 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str, *, tried: bool = 
     horizon = adapter.lateness_horizon_days or settings.lateness_horizon_days
     bad = " OR ".join(f"coalesce({rule.broken}, false)" for rule in row_rules())
     too_late = f"received_us - occurred_us > {round(horizon * DAY_US)}" if adapter.live else "false"
+    bounded = ", ".join(
+        f"CASE WHEN {name}_us BETWEEN -{MOST_US} AND {MOST_US} THEN {name}_us END AS {name}_us"
+        for name in TIME_FIELDS
+    )
     late = f"received_us - occurred_us > {LATE_US}" if adapter.live else "false"
     rates = settings.exchange_rates | {settings.currency: 1}
     cases = " ".join(f"WHEN {quoted(code)} THEN {rate}" for code, rate in rates.items())
@@ -142,7 +149,7 @@ WITH parsed AS (
 ), timed AS (
   SELECT *, coalesce(received_at_us, epoch_us(arrived_at)) AS received_us,
     {derived_time("received_at_us")} AS occurred_us
-  FROM cleaned
+  FROM (SELECT * REPLACE ({bounded}) FROM cleaned)
 ), priced AS (
   SELECT *,
     CAST(CASE currency {cases} END AS DECIMAL(18, 8)) AS rate,
@@ -353,16 +360,18 @@ def _instant(adapter: Adapter, name: str) -> str:
     number = f"TRY_CAST({name} AS BIGINT)"
     scale = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
     if rule.format in scale:
-        return f"CAST(TRY_CAST({name} AS DECIMAL(24, 6)) * {scale[rule.format]} AS BIGINT)"
+        number = f"TRY_CAST({name} AS DECIMAL(24, 6)) * {scale[rule.format]}"
+        return f"TRY_CAST({number} AS BIGINT)"
     if rule.format != "auto":
         parsed = f"try_strptime({name}, {quoted(rule.format)})"
         zoned = parsed if "%z" in rule.format else _zoned(parsed, adapter.time_zone)
         return f"epoch_us({zoned})"
     clamped = f"regexp_replace({name}, ':60(\\.\\d+)?', ':59.999999')"
     text = f"CASE WHEN {_leap(name)} THEN {clamped} ELSE {name} END"
+    exact = f"TRY_CAST({name} AS DECIMAL(26, 6))"
     digits = (
-        f"CASE WHEN abs({number}) < 100000000000 THEN {number} * 1000000 "
-        f"WHEN abs({number}) < 100000000000000 THEN {number} * 1000 ELSE {number} END"
+        f"CASE WHEN regexp_matches({name}, '[.eE]') THEN TRY_CAST({_epoch(exact)} AS BIGINT) "
+        f"ELSE {_epoch(number)} END"
     )
     # Plain TIMESTAMP is several times faster, and right where the text ends in Z; it would drop
     # an offset without a word.
@@ -373,6 +382,17 @@ def _instant(adapter: Adapter, name: str) -> str:
         f"WHEN regexp_matches({text}, '(Z|UTC|[+-]\\d\\d(:?\\d\\d)?)$') "
         f"THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) "
         f"ELSE epoch_us({_zoned(f'TRY_CAST({text} AS TIMESTAMP)', adapter.time_zone)}) END"
+    )
+
+
+def _epoch(number: str) -> str:
+    """SQL for a number as microseconds since 1970: seconds, milliseconds or these, by its size."""
+    seconds, milliseconds = (
+        f"{number} > -{most} AND {number} < {most}" for most in (10**11, 10**14)
+    )
+    return (
+        f"CASE WHEN {seconds} THEN {number} * 1000000 "
+        f"WHEN {milliseconds} THEN {number} * 1000 ELSE {number} END"
     )
 
 

@@ -320,9 +320,9 @@ def _rewritten(
 
 
 def _without(
-    connection: duckdb.DuckDBPyConnection, payloads: pl.Series, fields: Iterable[str]
+    connection: duckdb.DuckDBPyConnection, payloads: pl.Series, fields: Sequence[str]
 ) -> pl.Series:
-    """Drop top-level fields from JSON objects."""
+    """Drop fields from JSON objects; one whose name has dots is also looked for inside others."""
     connection.register(
         "redacted", pl.DataFrame({"payload": payloads}).with_row_index("n").to_arrow()
     )
@@ -331,7 +331,35 @@ def _without(
         f"SELECT n, CAST(json_merge_patch(payload, {nothing}) AS VARCHAR) AS payload FROM redacted"
     ).to_arrow_table()
     connection.unregister("redacted")
-    return pl.DataFrame(pl.from_arrow(rows)).sort("n")["payload"].cast(pl.String)
+    kept = pl.DataFrame(pl.from_arrow(rows)).sort("n")["payload"].cast(pl.String)
+    paths = [field.split(".") for field in fields if "." in field]
+    if not paths:
+        return kept
+    # DuckDB has written them, so a name stands there without escapes.
+    holds = kept.str.contains_any([json.dumps(path[-1], ensure_ascii=False) for path in paths])
+    return kept.scatter(
+        holds.arg_true(), [_without_nested(text, paths) for text in kept.filter(holds)]
+    )
+
+
+def _without_nested(text: str, paths: Iterable[Sequence[str]]) -> str:
+    """Drop what lies at paths of an object, through lists too; no merge patch looks into those."""
+    record = json.loads(text)
+    for path in paths:
+        _drop(record, path)
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def _drop(value: object, path: Sequence[str]) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _drop(each, path)
+    elif isinstance(value, dict):
+        name, *below = path
+        if below:
+            _drop(value.get(name), below)
+        else:
+            value.pop(name, None)
 
 
 def _object(path: str, value: str) -> str:

@@ -7,7 +7,7 @@ file only where nothing in it can be read.
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events.adapters import Adapter, quoted
+from clickstream_platform.events.columns import COMBINED_LOG, snowplow_fields
 from clickstream_platform.events.csv_text import (
     MAX_RECORD_BYTES,
     Form,
@@ -39,17 +40,6 @@ CHUNK_ROWS = 100_000
 SEPARATOR = b"\x1f"
 """A byte that lines of text hardly ever hold."""
 
-COMBINED_LOG = (
-    r"^(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+|[^\s-].*?) \[(?P<time>[^\]]+)\] "
-    r'"(?:(?P<method>[A-Z]+) (?P<path>\S.*?)(?: (?P<protocol>HTTP/[0-9.]+))?|.*?)" '
-    r'(?P<status>\d{3}) (?P<bytes>\d+|-)(?: "(?P<referrer>(?:[^"\\]|\\.)*)" '
-    r'"(?P<user_agent>(?:[^"\\]|\\.)*)"(?: .*)?)?\s*$'
-)
-"""Apache's `combined` (and `common`) log format; servers often write further fields behind it.
-
-A request holds whatever came over the wire, blanks and quotes too: it ends before the status.
-"""
-
 _ESCAPE = re.compile(r"(?:\\(?:x[0-9A-Fa-f]{2}|.))+")
 _ESCAPED = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)")
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -66,7 +56,8 @@ class FileRefusedError(ClickstreamError, ValueError):
     def __init__(self, path: Path, reason: str) -> None:
         self.reason = reason
         super().__init__(
-            f"{path.name}: {reason}. Nothing of it was taken; replace it by a sound file."
+            f"{path.name}: {reason}. Nothing of it was taken; replace it by a sound file, "
+            "or mend its adapter."
         )
 
 
@@ -273,13 +264,6 @@ def _with_session(text: str) -> str:
 def _without_nulls(record: pl.Expr) -> pl.Expr:
     """A JSON object without its null fields, which are most of Snowplow's 131."""
     return record.str.replace_all(r'"[a-z0-9_]+":null,?', "").str.replace(",}", "}", literal=True)
-
-
-@lru_cache(maxsize=1)
-def snowplow_fields() -> tuple[str, ...]:
-    """The 131 fields of Snowplow's enriched event, in order."""
-    file = Path(__file__).parent / "snowplow_fields.txt"
-    return tuple(file.read_text(encoding="utf-8").split())
 
 
 def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:

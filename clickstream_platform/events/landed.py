@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from clickstream_platform.events.adapters import adapter_file, sha256_of_adapter
 from clickstream_platform.events.ledger import Ledger
 from clickstream_platform.settings import Settings
 
@@ -34,14 +35,18 @@ class LandedFile:
 def pending_files(settings: Settings) -> list[LandedFile]:
     """List landed files that wait to be taken; cheap enough to ask every few seconds.
 
+    A file that was refused is listed again when its adapter is another one than then.
+
     A file is left alone while its name says that it is not whole, while a process holds it open
     for writing, and until it has been still for `SETTLE_S`.
     """
-    known = Ledger(settings.state).known_files()
+    ledger = Ledger(settings.state)
+    known, refused = ledger.known_files(), ledger.refusals()
     found = [
         file
         for file in _landed(settings.landing)
         if known.get(file.relative) != (file.size, file.mtime_ns)
+        or (file.relative in refused and _is_mended(file, refused[file.relative], settings))
     ]
     if not found:
         return []
@@ -49,6 +54,12 @@ def pending_files(settings: Settings) -> list[LandedFile]:
     settled = [file for file in found if now_ns - file.mtime_ns >= SETTLE_S * 1e9]
     busy = _open_for_writing({file.path for file in settled})
     return sorted((f for f in settled if f.path not in busy), key=lambda f: f.relative)
+
+
+def _is_mended(file: LandedFile, adapter_sha256: str | None, settings: Settings) -> bool:
+    """Whether the adapter for which a file was refused is written otherwise by now."""
+    adapter = adapter_file(file.source, settings.definitions)
+    return sha256_of_adapter(adapter) != adapter_sha256
 
 
 def wait_until_settled(settings: Settings) -> None:

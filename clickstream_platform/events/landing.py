@@ -31,7 +31,7 @@ from clickstream_platform.events.landed import (
 )
 from clickstream_platform.events.ledger import Batch, Ledger, Progress, batch_of
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, arrow_schema, polars_schema
+from clickstream_platform.lake import Lake, Refreshed, adapt, arrow_schema, polars_schema
 from clickstream_platform.settings import Settings
 
 
@@ -78,6 +78,7 @@ def ingest_landing(
     Where the suppression list cannot be read, nothing is taken and its error is raised.
     """
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+    adapt(lake, ["raw_events"], is_derived=False)
     adapters = load_adapters(settings.definitions)
     todo = pending_files(settings) if files is None else list(files)
     door = open_door(settings)
@@ -139,7 +140,7 @@ def take(  # noqa: PLR0913, PLR0917 - one file and all that it meets
         # It wraps what its input raises; what that was is what matters.
         cause = records.error or error
         if isinstance(cause, FileRefusedError):
-            ledger.refuse(batch.batch_id, cause.reason)
+            ledger.refuse(batch.batch_id, cause.reason, adapter_sha256=adapter.sha256)
             ledger.note_file(file.relative, size=file.size, mtime_ns=file.mtime_ns, sha256=sha256)
             return {"refused": 1}
         if has_changed(file):

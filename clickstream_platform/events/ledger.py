@@ -43,6 +43,7 @@ CREATE INDEX IF NOT EXISTS batches_by_state ON batches (state);
 CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS refusals (batch_id TEXT PRIMARY KEY, adapter_sha256 TEXT NOT NULL);
 """
 
 
@@ -161,8 +162,11 @@ class Ledger:
         return {str(r["path"]): (int(str(r["size"])), int(str(r["mtime_ns"]))) for r in rows}
 
     def has(self, path: str, sha256: str) -> bool:
-        """Whether this content was already taken under this path."""
-        query = "SELECT 1 FROM batches WHERE path = ? AND sha256 = ? AND state <> 'landing'"
+        """Whether this content was already taken under this path; what was refused was not."""
+        query = (
+            "SELECT 1 FROM batches WHERE path = ? AND sha256 = ? "
+            "AND state NOT IN ('landing', 'refused')"
+        )
         return bool(self._read(query, (path, sha256)))
 
     def note_file(self, path: str, *, size: int, mtime_ns: int, sha256: str) -> None:
@@ -209,13 +213,29 @@ class Ledger:
                 (received, suppressed, batch_id),
             )
 
-    def refuse(self, batch_id: str, reason: str) -> None:
-        """Record that a file could not be read at all."""
+    def refuse(self, batch_id: str, reason: str, *, adapter_sha256: str) -> None:
+        """Record that a file could not be read at all, as the adapter was written."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE batches SET state = 'refused', reason = ? WHERE batch_id = ?",
                 (reason, batch_id),
             )
+            connection.execute(
+                "INSERT OR REPLACE INTO refusals VALUES (?, ?)", (batch_id, adapter_sha256)
+            )
+
+    def refusals(self) -> dict[str, str | None]:
+        """Refused files that are still what they were, and the SHA-256 of their adapter then."""
+        noted = {
+            row["batch_id"]: str(row["adapter_sha256"])
+            for row in self._read("SELECT batch_id, adapter_sha256 FROM refusals")
+        }
+        # Apart, for ledgers of earlier versions, which noted none.
+        refused = self._read(
+            "SELECT batch_id, path FROM batches JOIN files USING (path, sha256) "
+            "WHERE state = 'refused'"
+        )
+        return {str(row["path"]): noted.get(row["batch_id"]) for row in refused}
 
     def drop(self, batch_id: str) -> None:
         """Forget a batch whose file changed while it was read."""

@@ -30,7 +30,7 @@ from clickstream_platform.events.canonical import (
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import each_tried_alone, open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, polars_schema, read_files
+from clickstream_platform.lake import Lake, Refreshed, adapt, polars_schema, read_files
 from clickstream_platform.settings import Settings
 
 CHUNK_ROWS = 400_000
@@ -96,6 +96,7 @@ def refresh_events(
     A batch that does not add up afterwards raises `LedgerError`.
     """
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+    adapt(lake, TABLES, is_derived=False)
     reopened = _reopened(ledger, sorted(hours), set(again), full=full)
     interrupted = [str(row["batch_id"]) for row in ledger.in_state("loading")]
     take_out(lake, interrupted, everything=full)

@@ -3,9 +3,9 @@
 import polars as pl
 
 from clickstream_platform.events.ledger import Ledger, Progress
-from clickstream_platform.events.loading import refresh_events, take_out
+from clickstream_platform.events.loading import TABLES, refresh_events, take_out
 from clickstream_platform.events.retaking import take_again
-from clickstream_platform.lake import Lake, Refreshed
+from clickstream_platform.lake import Lake, Refreshed, adapt
 from clickstream_platform.settings import Settings
 
 
@@ -65,6 +65,7 @@ def replay_quarantine(
         The load; ``details`` has ``batches`` and, before and after, the records ``waiting``.
     """
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
+    adapt(lake, ("raw_events", *TABLES), is_derived=False)
     waiting = quarantine_rows(lake, source=source, code=code, limit=2**31)
     chosen = sorted(set(waiting["batch_id"]))
     ledger.set_state(chosen, "loading")

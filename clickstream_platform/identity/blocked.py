@@ -1,11 +1,10 @@
 """Blocked identifiers: values that trackers send for nobody, and that would merge everybody."""
 
-from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
-from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition, read_once
 
 DEFINITION = Path(__file__).with_name("blocked.toml")
 
@@ -50,13 +49,10 @@ def blocked_ids(definitions: Path | None = None) -> BlockedIds:
 
     Read once while the file does not change.
     """
-    file = own_or_shipped(DEFINITION, definitions, folder="identity")
-    return _read_blocked(file, file.stat().st_mtime_ns)
+    return _read_blocked(own_or_shipped(DEFINITION, definitions, folder="identity"))
 
 
-@lru_cache(maxsize=8)
-def _read_blocked(file: Path, stamp: int) -> BlockedIds:  # noqa: ARG001 - a changed file is another key
-    return load_blocked(file)
+_read_blocked = read_once(load_blocked)
 
 
 BLOCKED_IDS = blocked_ids().values

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ import duckdb
 import polars as pl
 from pydantic import Field
 
-from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition, read_once
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.identity.features import consented_events, visitor_features
 from clickstream_platform.identity.links import PSEUDONYM
@@ -74,13 +73,10 @@ def match_rules(definitions: Path | None = None) -> MatchRules:
 
     Read once while the file does not change.
     """
-    file = own_or_shipped(DEFINITION, definitions, folder="identity")
-    return _read_match_rules(file, file.stat().st_mtime_ns)
+    return _read_match_rules(own_or_shipped(DEFINITION, definitions, folder="identity"))
 
 
-@lru_cache(maxsize=8)
-def _read_match_rules(file: Path, stamp: int) -> MatchRules:  # noqa: ARG001 - a changed file is another key
-    return load_match_rules(file)
+_read_match_rules = read_once(load_match_rules)
 
 
 class MatchingUnavailableError(ClickstreamError, ImportError):

@@ -1,7 +1,6 @@
 """Kinds of identifiers and how far they are trusted, read from `identifiers.toml`."""
 
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +8,7 @@ import ibis
 import ibis.expr.types as ir
 from pydantic import Field, field_validator
 
-from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
+from clickstream_platform.definitions import Definition, own_or_shipped, read_definition, read_once
 from clickstream_platform.errors import ParameterError
 
 DEFINITION = Path(__file__).with_name("identifiers.toml")
@@ -135,10 +134,7 @@ def identifier_rules(definitions: Path | None = None) -> IdentifierRules:
 
     Read once while the file does not change.
     """
-    file = own_or_shipped(DEFINITION, definitions, folder="identity")
-    return _read_rules(file, file.stat().st_mtime_ns)
+    return _read_rules(own_or_shipped(DEFINITION, definitions, folder="identity"))
 
 
-@lru_cache(maxsize=8)
-def _read_rules(file: Path, stamp: int) -> IdentifierRules:  # noqa: ARG001 - a changed file is another key
-    return load_rules(file)
+_read_rules = read_once(load_rules)

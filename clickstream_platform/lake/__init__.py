@@ -16,7 +16,7 @@ from clickstream_platform.lake.reading import Answer, QueryError, open_tables, s
 from clickstream_platform.lake.refresh import Refreshed
 from clickstream_platform.lake.schemas import LakeError, arrow_schema, polars_schema
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
-from clickstream_platform.lake.shapes import adapt
+from clickstream_platform.lake.shapes import adapt, require_current
 from clickstream_platform.lake.store import Changes, Lake, scan_files
 from clickstream_platform.lake.writing import DataFile
 
@@ -43,6 +43,7 @@ __all__ = [
     "part_of",
     "polars_schema",
     "read_files",
+    "require_current",
     "rows_of",
     "scan_files",
     "select",

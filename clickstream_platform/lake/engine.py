@@ -168,7 +168,7 @@ def view(
 def read_files(lake: Lake, table: str, files: Sequence[str]) -> str:
     """The query, for DuckDB, of all columns of data files of a table; of no rows without files."""
     schema = polars_schema(table)
-    parts = stored(table).partition_by
+    parts = lake.partition_by(table)
     columns = ", ".join(schema)
     nothing = ", ".join(f"CAST(NULL AS {_sql_type(kind)}) AS {n}" for n, kind in schema.items())
     none = f"SELECT {nothing} WHERE false"

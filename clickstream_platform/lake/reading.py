@@ -51,8 +51,24 @@ def open_tables(lake: Lake, settings: Settings, *, tables: Sequence[str] = tuple
     return backend
 
 
-def select(backend: Engine, query: str, *, limit: int) -> Answer:
+OF_THE_QUERY = (
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ParserException,
+    duckdb.SyntaxException,
+)
+"""Errors that a damaged file cannot be the cause of."""
+
+
+def select(backend: Engine, query: str, *, limit: int, lake: Lake | None = None) -> Answer:
     """Answer one SELECT with at most so many rows.
+
+    Args:
+        backend: Connection of `open_tables`.
+        query: The SELECT.
+        limit: Most rows.
+        lake: Looked at where the engine trips over a file, which it tells in words of its own;
+            what is broken there is a `BrokenSealError`.
 
     Raises:
         QueryError: It is not exactly one SELECT, or names what is not there.
@@ -66,6 +82,8 @@ def select(backend: Engine, query: str, *, limit: int) -> Answer:
         columns = [str(column[0]) for column in connection.description or ()]
         rows = connection.fetchmany(limit + 1)
     except duckdb.Error as error:
+        if lake is not None and not isinstance(error, OF_THE_QUERY):
+            lake.require_whole()
         # What follows is the query once more; the person has just typed it.
         reason = str(error).split("\n\nLINE", 1)[0]
         raise QueryError(" ".join(reason.split())) from None

@@ -6,7 +6,8 @@ from deltalake import DeltaTable, Schema
 
 from clickstream_platform.lake.schemas import LakeError, arrow_schema, stored
 from clickstream_platform.lake.snapshots import keep, take
-from clickstream_platform.lake.store import WIDENED, Lake, commit
+from clickstream_platform.lake.store import WIDENED, Lake, column_types, commit
+from clickstream_platform.tables.catalog import TABLES
 
 
 def adapt(lake: Lake, tables: Sequence[str], *, is_derived: bool) -> list[str]:
@@ -25,7 +26,7 @@ def adapt(lake: Lake, tables: Sequence[str], *, is_derived: bool) -> list[str]:
 
     What is neither, a table that is not derived and has other columns, is a `LakeError`.
     """
-    old = [table for table in tables if lake.exists(table) and not _is_current(lake, table)]
+    old = [table for table in tables if lake.exists(table) and not lake.has_shape(table)]
     if not old:
         return []
     if is_derived:
@@ -38,13 +39,10 @@ def adapt(lake: Lake, tables: Sequence[str], *, is_derived: bool) -> list[str]:
     return old
 
 
-def _is_current(lake: Lake, table: str) -> bool:
-    opened = lake.opened(table)
-    partitions = tuple(opened.metadata().partition_columns)
-    return (
-        _types(opened.schema()) == _types(_wanted(table))
-        and partitions == stored(table).partition_by
-    )
+def require_current(lake: Lake) -> None:
+    """Refuse work that is about every table where an earlier version wrote one: a `LakeError`."""
+    for table in TABLES:
+        lake.require_shape(table)
 
 
 def _empty(lake: Lake, table: str) -> None:
@@ -64,7 +62,7 @@ def _empty(lake: Lake, table: str) -> None:
 
 def _widen(lake: Lake, table: str) -> None:
     opened = take(lake.path(table))
-    has, wants = _types(opened.schema()), _types(_wanted(table))
+    has, wants = column_types(opened.schema()), column_types(_wanted(table))
     odd = sorted(name for name, kind in has.items() if wants.get(name) != kind)
     if odd or tuple(opened.metadata().partition_columns) != stored(table).partition_by:
         raise LakeError(
@@ -78,7 +76,3 @@ def _widen(lake: Lake, table: str) -> None:
 
 def _wanted(table: str) -> Schema:
     return Schema.from_arrow(arrow_schema(table))
-
-
-def _types(schema: Schema) -> dict[str, str]:
-    return {field.name: str(field.type) for field in schema.fields}

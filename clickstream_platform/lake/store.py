@@ -17,6 +17,7 @@ import pyarrow as pa
 from deltalake import (
     CommitProperties,
     DeltaTable,
+    Schema,
     Transaction,
     WriterProperties,
     write_deltalake,
@@ -116,8 +117,37 @@ class Lake:
         return sorted(date.fromisoformat(str(day)) for day in found)
 
     def is_widened(self, table: str) -> bool:
-        """Whether older files of the table lack columns."""
-        return self.exists(table) and WIDENED in self.opened(table).metadata().configuration
+        """Whether files of the table lack columns, or it has not got those of today yet."""
+        if not self.exists(table):
+            return False
+        opened = self.opened(table)
+        has = {field.name for field in opened.schema().fields}
+        return WIDENED in opened.metadata().configuration or has != set(polars_schema(table))
+
+    def has_shape(self, table: str) -> bool:
+        """Whether a written table has the columns, types and partitions of its contract."""
+        has, wanted = self.opened(table).schema(), delta_schema(table)
+        is_typed = has == wanted or column_types(has) == column_types(wanted)
+        return is_typed and self.partition_by(table) == stored(table).partition_by
+
+    def require_shape(self, table: str) -> None:
+        """Refuse to change what an earlier version wrote as the tables of today are changed.
+
+        Raises:
+            LakeError: The table has not got the columns and partitions of today yet.
+        """
+        if self.exists(table) and not self.has_shape(table):
+            raise LakeError(
+                table,
+                "was written by an earlier version, with other columns or partitions",
+                remedy="Run `clickstream materialize`, which mends that, and then this again.",
+            )
+
+    def partition_by(self, table: str) -> tuple[str, ...]:
+        """Columns that the table's files are parted by; an earlier version had others."""
+        if not self.exists(table):
+            return stored(table).partition_by
+        return tuple(self.opened(table).metadata().partition_columns)
 
     def row_count(self, table: str) -> int:
         """Rows of the newest snapshot, from the log alone."""
@@ -137,6 +167,15 @@ class Lake:
         """Broken files of every table that has any."""
         found = {table: self.broken(table) for table in TABLES if self.exists(table)}
         return {table: files for table, files in found.items() if files}
+
+    def require_whole(self) -> None:
+        """Read every file of the lake anew.
+
+        Raises:
+            BrokenSealError: One is gone or not what was written.
+        """
+        for table, files in self.broken_tables().items():
+            raise BrokenSealError(table, files)
 
     def unsealed_tables(self) -> dict[str, list[str]]:
         """Files that no seal can be compared with, of every table that has any."""
@@ -299,6 +338,7 @@ class Lake:
         """Delete rows and return how many; the old files stay until `vacuum`."""
         if not self.exists(table):
             return 0
+        self.require_shape(table)
         self.require_sound(table)
         opened = take(self.path(table))
         metrics = opened.delete(
@@ -311,6 +351,7 @@ class Lake:
         """Set columns to SQL expressions where the predicate holds; return the rows changed."""
         if not self.exists(table):
             return 0
+        self.require_shape(table)
         self.require_sound(table)
         opened = take(self.path(table))
         metrics = opened.update(updates=dict(updates), predicate=where, writer_properties=WRITER)
@@ -401,6 +442,7 @@ class Lake:
         self.folder.mkdir(parents=True, exist_ok=True)
         data: Any = rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows
         _check_columns(table, data.schema.names)
+        self.require_shape(table)
         path = self.path(table)
         opened = take(path) if self.exists(table) else None
         write_deltalake(
@@ -413,6 +455,11 @@ class Lake:
             writer_properties=WRITER,
         )
         return self._sealed(table, opened or take(path))
+
+
+def column_types(schema: Schema) -> dict[str, str]:
+    """Types of columns by name, in no order."""
+    return {field.name: str(field.type) for field in schema.fields}
 
 
 def _frames(table: str, rows: Rows) -> Iterator[pl.DataFrame]:
@@ -453,15 +500,20 @@ def commit(consumed: Mapping[str, int] | None, notes: Mapping[str, str] | None) 
 
 
 def scan_files(table: str, files: Sequence[str]) -> pl.LazyFrame:
-    """Read data files of a table, with partition columns from their paths."""
+    """Read data files of a table, with partition columns from their paths.
+
+    Columns that files of an earlier version lack are null, and those that they had are left out.
+    """
     schema = polars_schema(table)
     if not files:
         return pl.LazyFrame(schema=schema)
-    parts = {name: schema[name] for name in stored(table).partition_by}
+    names = [name for name in stored(table).partition_by if f"/{name}=" in files[0]]
+    parts = {name: schema[name] for name in names}
     return pl.scan_parquet(
         list(files),
         hive_partitioning=bool(parts),
         hive_schema=parts or None,
         schema={name: kind for name, kind in schema.items() if name not in parts},
         missing_columns="insert",
+        extra_columns="ignore",
     ).select(pl.col(name).cast(kind) for name, kind in schema.items())

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from clickstream_platform.orchestration.processes import at_work
-from clickstream_platform.orchestration.running import BusyError, opened
+from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.orchestration.running import alone
 from clickstream_platform.orchestration.stages import (
     BEHAVIOUR,
     CONVERSIONS,
@@ -25,7 +26,7 @@ from clickstream_platform.orchestration.stages import (
 from clickstream_platform.settings import Settings
 
 if TYPE_CHECKING:
-    from clickstream_platform.lake import Refreshed
+    from clickstream_platform.lake import Lake, Refreshed
 
 _ARRIVAL_DATE = re.compile(r"arrival_date=(\d{4}-\d{2}-\d{2})/")
 
@@ -42,6 +43,22 @@ class Mended(NamedTuple):
     """Files by table that cannot be: they must come from a backup."""
 
 
+class UnreadableLogError(ClickstreamError, OSError):
+    """The log of a table cannot be read, and without it nobody knows which files are its own."""
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        again = {table for stage in REBUILT for table in stage.tables}
+        said = []
+        if made := [str(folder) for table, folder in folders.items() if table in again]:
+            said.append(
+                f"Move {', '.join(made)} out of the lake and run `clickstream materialize --full`, "
+                "which makes what is missing anew."
+            )
+        if kept := [str(folder) for table, folder in folders.items() if table not in again]:
+            said.append(f"Restore {', '.join(kept)} from a backup: it follows from no other table.")
+        super().__init__(f"The log of {', '.join(folders)} cannot be read. {' '.join(said)}")
+
+
 def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
     """Make broken tables anew, with all that follows from them, and say what cannot be.
 
@@ -51,13 +68,19 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
 
     While a run is at work, that is refused as a `BusyError`.
     """
+    with alone(settings, "mend"):
+        return _mended(settings, progress)
+
+
+def _mended(settings: Settings, progress: Progress | None) -> Mended:
     import polars as pl
 
     from clickstream_platform.events import refresh_events, retake_days
     from clickstream_platform.lake import Lake, polars_schema
 
-    _require_idle(settings)
     lake = Lake(settings.lake_folder)
+    if unreadable := _unreadable(lake):
+        raise UnreadableLogError(unreadable)
     broken = lake.broken_tables()
     rebuilt: tuple[str, ...] = ()
     first = next((stage for stage in REBUILT if broken.keys() & set(stage.tables)), None)
@@ -72,7 +95,7 @@ def mend(settings: Settings, *, progress: Progress | None = None) -> Mended:
         # Who makes a table anew may compare with what is there.
         for table in broken.keys() & set(tables):
             lake.overwrite(table, pl.DataFrame(schema=polars_schema(table)))
-        rebuild(settings, since=first, progress=progress)
+        _rebuilt(settings, first, progress)
         rebuilt += tables
     return Mended(rebuilt, lake.broken_tables() if rebuilt else broken)
 
@@ -89,7 +112,11 @@ def rebuild(
 
     While a run is at work, that is refused as a `BusyError`.
     """
-    _require_idle(settings)
+    with alone(settings, "rebuild"):
+        return _rebuilt(settings, since, progress)
+
+
+def _rebuilt(settings: Settings, since: Stage, progress: Progress | None) -> "list[Refreshed]":
     done = []
     for number, stage in enumerate(stages := _from(since)):
         if progress:
@@ -144,7 +171,15 @@ def _days(files: list[str]) -> list[str]:
     return [found[1] for file in files if (found := _ARRIVAL_DATE.search(file))]
 
 
-def _require_idle(settings: Settings) -> None:
-    with opened(settings) as instance:
-        if busy := at_work(instance):
-            raise BusyError(busy)
+def _unreadable(lake: "Lake") -> dict[str, Path]:
+    """Folders of tables whose log cannot be read, by name."""
+    from clickstream_platform.lake import LakeError
+    from clickstream_platform.tables.catalog import TABLES
+
+    found = {}
+    for table in TABLES:
+        try:
+            lake.version(table)
+        except LakeError:
+            found[table] = lake.path(table)
+    return found

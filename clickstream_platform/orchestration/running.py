@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from sqlalchemy.exc import DatabaseError
 
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.orchestration.conditions import ALL_STAGES
 from clickstream_platform.orchestration.processes import PROCESS, at_work, this_process
 from clickstream_platform.orchestration.stages import Progress, collected, told
 from clickstream_platform.settings import Settings
@@ -54,6 +56,16 @@ class BusyError(ClickstreamError, RuntimeError):
         )
 
 
+class RunHistoryError(ClickstreamError, OSError):
+    """Dagster's storage cannot be used."""
+
+    def __init__(self, home: Path, reason: str) -> None:
+        super().__init__(
+            f"The history of runs in {home} cannot be used: {reason}. Check that the disk has room "
+            "and that you may write there, then run this again; it goes on from where it was."
+        )
+
+
 def dagster_home(settings: Settings) -> Path:
     """Folder of Dagster's own storage for one data folder, made ready.
 
@@ -71,9 +83,17 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open Dagster's storage of one data folder."""
-    with dg.DagsterInstance.from_config(str(dagster_home(settings))) as instance:
-        yield instance
+    """Open Dagster's storage of one data folder.
+
+    Raises:
+        RunHistoryError: It cannot be read or written, now or while it is open.
+    """
+    home = dagster_home(settings)
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            yield instance
+    except DatabaseError as error:
+        raise RunHistoryError(home, str(error.orig)) from None
 
 
 def start_ui(settings: Settings, *, host: str, port: int) -> subprocess.Popen[bytes]:
@@ -112,6 +132,7 @@ def materialize_all(settings: Settings, *, progress: Progress | None = None) -> 
         BusyError: A run that does the same is at work.
         RunFailedError: A stage failed; later stages did not run, earlier ones stand.
     """
+    from clickstream_platform.lake import Lake
     from clickstream_platform.orchestration.definitions import definitions
     from clickstream_platform.orchestration.jobs import TICK
     from clickstream_platform.orchestration.resources import Platform
@@ -134,8 +155,44 @@ def materialize_all(settings: Settings, *, progress: Progress | None = None) -> 
         while error and error.cause:
             error = error.cause
         reason = in_words(error.message.strip()) if error else "it was ended"
+        if error and not is_ours(error.message):
+            try:
+                Lake(settings.lake_folder).require_whole()
+            except ClickstreamError as damage:  # which engines tell in words of their own
+                reason = str(damage)
         raise RunFailedError(result.run_id, stage, reason)
     return refreshed
+
+
+def is_ours(message: str) -> bool:
+    """Whether Dagster tells an error that was raised on purpose, or the end of the run."""
+    return INTERRUPTED in message or bool(OWN_CLASS.match(message.strip()))
+
+
+@contextmanager
+def alone(settings: Settings, work: str) -> Iterator[None]:
+    """Do work on all tables as a run that others see at work, and wait for or are refused by.
+
+    Raises:
+        BusyError: A run that brings everything up to date is at work.
+    """
+    with opened(settings) as instance:
+        if busy := at_work(instance):
+            raise BusyError(busy)
+        run = instance.add_run(
+            dg.DagsterRun(
+                job_name=work,
+                status=dg.DagsterRunStatus.STARTED,
+                tags=ALL_STAGES | {PROCESS: this_process()},
+            )
+        )
+        try:
+            yield
+        except BaseException:
+            instance.report_run_failed(run)
+            raise
+        done = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job_name=work)
+        instance.report_dagster_event(done, run.run_id)
 
 
 def in_words(message: str) -> str:

@@ -15,7 +15,7 @@ from typing import Protocol, get_args
 import polars as pl
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.lake import Lake
+from clickstream_platform.lake import Lake, require_current
 from clickstream_platform.privacy.certificate import (
     Certificate,
     certificate_from,
@@ -122,6 +122,7 @@ def erase_subject(
         raise RequestError(
             request_id, f"is of type {request.request_type}", remedy="Register an erasure."
         )
+    require_current(Lake(settings.lake_folder))
     with register.working(request_id):
         if register.get(request_id).status == "completed":
             return certificate_from(read_certificate(settings, request_id))

@@ -115,9 +115,7 @@ def test_file_that_cannot_be_read_is_refused_with_its_reason(tmp_path: Path, dat
     file.write_bytes(b"PAR1 and nothing more")
     done = run("ingest", str(file), "--source", "web_shop", "--data", str(data))
     assert done.returncode == 2
-    assert re.search(
-        r"1 files were refused: visits\.parquet: is no Parquet, .* ingest", done.stderr
-    )
+    assert re.search(r"1 file refused: visits\.parquet: is no Parquet, .* ingest", done.stderr)
     assert "Traceback" not in done.stderr
 
 
@@ -195,7 +193,7 @@ def test_quarantine_shows_why_each_record_waits(visits: Path, data: Path) -> Non
     (reason, *_) = rows_of("quarantine", "list", data=data)
     assert (reason["source"], reason["records"]) == ("web_shop", 1)
     assert reason["code"] in clickstream("quarantine", "show", data=data)
-    assert "1 records waited in 1 batches; 1 still do." in clickstream(
+    assert "1 record waited in 1 batch; still waiting: 1." in clickstream(
         "quarantine", "replay", data=data
     )
 

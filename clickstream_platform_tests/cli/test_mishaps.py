@@ -2,15 +2,29 @@
 
 import json
 import re
+import shutil
+import sqlite3
+import struct
 import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from typer.testing import CliRunner, Result
 
 from clickstream_platform.cli.app import app, load_commands, main
-from clickstream_platform.cli.output import printable
-from clickstream_platform.orchestration.running import in_words
+from clickstream_platform.cli.output import counted, printable
+from clickstream_platform.errors import DefinitionError
+from clickstream_platform.orchestration.rebuilding import mend, rebuild
+from clickstream_platform.orchestration.running import (
+    BusyError,
+    RunHistoryError,
+    alone,
+    in_words,
+    materialize_all,
+    opened,
+)
+from clickstream_platform.settings import load_settings
 
 PAGE_VIEW = (
     '{"event_name": "page_view", "occurred_at": "2026-03-01T12:00:00Z", "visitor_id": "v"}\n'
@@ -261,3 +275,98 @@ def test_mended_tables_leave_json_alone(loaded: Path) -> None:
     data_file(loaded).unlink()
     found = clickstream("doctor", "--mend", "--json", data=loaded)
     assert {check["level"] for check in json.loads(said(found))} <= {"ok", "warn"}
+
+
+# -- What is said, and who may work at once --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(0, "0 files"), (1, "1 file"), (1200, "1,200 files")]
+)
+def test_one_is_no_plural(number: int, expected: str) -> None:
+    assert counted(number, "file") == expected
+    assert counted(number, "entry", "entries").endswith("y") == (number == 1)
+
+
+def test_settings_that_are_a_folder_are_told(tmp_path: Path) -> None:
+    (tmp_path / "clickstream.toml").mkdir()
+    found = clickstream("status", data=tmp_path)
+    assert isinstance(found.exception, DefinitionError)
+    assert re.search(r"clickstream\.toml: file: is no file\. Move it away", str(found.exception))
+
+
+def test_no_write_keys_are_told(tmp_path: Path) -> None:
+    assert "No write keys yet. Make one" in said(clickstream("keys", "list", data=tmp_path))
+    assert json.loads(said(clickstream("keys", "list", "--json", data=tmp_path))) == []
+
+
+def _scramble(file: Path) -> None:
+    """Change what stands in a Parquet file, and leave its footer as it is."""
+    content = bytearray(file.read_bytes())
+    (end,) = struct.unpack("<I", content[-8:-4])
+    for place in range(4, len(content) - 8 - end):
+        content[place] ^= 0x5A
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "words", [("sql", "SELECT sum(hash(e)) FROM events e"), ("materialize",)], ids=lambda w: w[0]
+)
+def test_damage_inside_a_file_is_told_in_our_words(
+    loaded: Path,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _scramble(data_file(loaded))
+    fails(*words, data=loaded, monkeypatch=monkeypatch)
+    said_of_it = capsys.readouterr().err
+    assert re.search(r"events: 1 of its files .*doctor --mend", said_of_it, re.DOTALL)
+    assert "duckdb" not in said_of_it
+
+
+@pytest.mark.parametrize(
+    ("table", "remedy"),
+    [
+        ("events", r"Move .*/lake/events out of the lake and run `clickstream materialize --full`"),
+        ("raw_events", r"Restore .*/lake/raw_events from a backup"),
+    ],
+)
+def test_mend_says_what_can_be_done_about_a_log(
+    loaded: Path,
+    table: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    next((loaded / "lake" / table / "_delta_log").glob("*.json")).write_text("{garbage")
+    fails("doctor", "--mend", data=loaded, monkeypatch=monkeypatch)
+    assert re.search(rf"The log of {table} cannot be read\. {remedy}", capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_table_whose_log_was_moved_away_is_made_anew(loaded: Path) -> None:
+    shutil.move(loaded / "lake" / "events", loaded / "away")
+    said(clickstream("materialize", "--full", data=loaded))
+    answer = clickstream("sql", "SELECT count(*) AS n FROM events", "--json", data=loaded)
+    assert json.loads(said(answer)) == [{"n": 1}]
+
+
+@pytest.mark.slow
+def test_nobody_else_works_while_tables_are_mended(loaded: Path) -> None:
+    settings = load_settings(loaded)
+    with alone(settings, "mend"):
+        for work in (materialize_all, mend, rebuild):
+            with pytest.raises(BusyError, match="is at work already"):
+                work(settings)
+    assert mend(settings).rebuilt == ()
+    with pytest.raises(ValueError, match="tripped"), alone(settings, "mend"):
+        raise ValueError("tripped")  # noqa: EM101 - what it says does not matter
+    assert mend(settings).rebuilt == ()
+
+
+def test_full_disk_under_the_history_of_runs_is_told(tmp_path: Path) -> None:
+    full = OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+    told = r"state/dagster cannot be used: database or disk is full\. Check that the disk has room"
+    with pytest.raises(RunHistoryError, match=told), opened(load_settings(tmp_path)):
+        raise full

@@ -45,6 +45,7 @@ def test_folder_without_adapter_is_canonical_under_its_own_name() -> None:
     [
         pytest.param("format = [", "mine.toml: syntax: .* must be TOML", id="no TOML"),
         pytest.param(SOUND + 'colour = "e"\n', "unknown fields \\['colour'\\]", id="unknown field"),
+        pytest.param(SOUND + 'revenu = "e"\n', "'revenu'.*mean revenue", id="misspelt field"),
         pytest.param(
             SOUND.replace("[fields]", "speed = 1\n[fields]"), "mine.toml: speed: ", id="unknown key"
         ),
@@ -211,3 +212,63 @@ def test_misspelt_column_is_told_where_the_adapter_names_all(
     text = f'columns = ["card", "at", "cents"]\n{TILL}{rule}\n'
     with pytest.raises(DefinitionError, match=f"mine.toml: {message}"):
         load_adapters(define(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("form", "rule", "message"),
+    [
+        (
+            "snowplow_tsv",
+            'page_url = "page_ulr"',
+            "fields.page_url: .*_tsv .*mean page_url",
+        ),
+        ("combined_log", 'user_agent = "useragent"', "fields.user_agent: .*_log .*mean user_agent"),
+        ("combined_log", 'page_url = "path.x"', "fields.page_url: reads 'path.x'"),
+        ("ga4", 'visitor_id = "user_pseudoid"', "fields.visitor_id: .*ga4 .*mean user_pseudo_id"),
+        ("ga4", 'platform = "device.categry"', "fields.platform: .*ga4 .*mean category"),
+    ],
+)
+def test_misspelt_column_is_told_where_the_format_names_all(
+    tmp_path: Path, form: str, rule: str, message: str
+) -> None:
+    text = SOUND.replace("ndjson", form).replace('"e"', '{ value = "e" }')
+    with pytest.raises(DefinitionError, match=f"mine.toml: {message}"):
+        load_adapters(define(tmp_path, f"{text}{rule}\n"))
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        pytest.param("snowplow_tsv", "client_session.userId", id="inside an object"),
+        pytest.param("snowplow_tsv", "bot_signals", id="noted at landing"),
+        pytest.param("ga4", "params.page_locaton", id="parameters are the user's own"),
+        pytest.param("ga4", "collected_traffic_source.gbraid", id="a field that Google may add"),
+    ],
+)
+def test_column_that_a_record_may_have_is_none_misspelt(
+    tmp_path: Path, form: str, path: str
+) -> None:
+    text = SOUND.replace("ndjson", form).replace('"e"', '{ value = "e" }')
+    load_adapters(define(tmp_path, f'{text}page_url = "{path}"\n'))
+
+
+def test_redacted_field_inside_others_reaches_no_table(settings: Settings, tmp_path: Path) -> None:
+    text = SOUND.replace("[fields]", 'redact = ["context.ip", "who", "items.card"]\n[fields]')
+    define(tmp_path, text)
+    record = '{"e":"a","who":"ann","context":%s,"items":[{"card":"4","n":1},[{"card":"5"}]]}'
+    contexts = ['{"ip":"b","os":{"ip":"kept"}}', '{"\\u0069p":"b"}', '"text"', "null"]
+    file = tmp_path / "a.ndjson"
+    file.write_text(
+        "".join(f"{record % context}\n" for context in contexts) + '{"e":"a","context.ip":"b"}\n'
+    )
+    own = settings.model_copy(update={"definitions": tmp_path})
+    load_file(own, file, "mine")
+    raw = Lake(settings.lake_folder).scan("raw_events").sort("ordinal").collect()["payload"]
+    rest = ',"items":[{"n":1},[{}]]}'
+    assert raw.to_list() == [
+        '{"e":"a","context":{"os":{"ip":"kept"}}' + rest,
+        '{"e":"a","context":{}' + rest,
+        '{"e":"a","context":"text"' + rest,
+        '{"e":"a","context":null' + rest,
+        '{"e":"a"}',
+    ]

@@ -160,6 +160,10 @@ def test_event_name_that_is_no_text_waits(settings: Settings, name: object) -> N
         (1795168800, "10:00:00"),
         (1795168800000, "10:00:00"),
         (1795168800000000, "10:00:00"),
+        (1795168800.25, "10:00:00.250000"),
+        ("1795168800.25", "10:00:00.250000"),
+        (1795168800250.5, "10:00:00.250500"),
+        ("1.79516880025e9", "10:00:00.250000"),
     ],
 )
 def test_instants_are_read_in_every_usual_form(
@@ -167,6 +171,17 @@ def test_instants_are_read_in_every_usual_form(
 ) -> None:
     row = load(settings, [event(occurred_at=text)]).row(0, named=True)
     assert str(row["occurred_at"].replace(tzinfo=None))[11:] == expected
+
+
+@pytest.mark.parametrize(
+    "number", [-(2**63), 2**63 - 1, 1e18, -1e30, "290000-01-01T00:00:00Z", "290000-01-01 (BC)"]
+)
+def test_number_that_is_no_instant_fails_for_its_own_record(
+    settings: Settings, number: object
+) -> None:
+    kept = load(settings, [event(1, created_at=number, sent_at="290000-01-01T00:00:00Z"), event(2)])
+    assert kept["event_id"].to_list() == ["e2"]
+    assert list(quarantined(settings)) == [0]
 
 
 def test_local_times_are_read_in_the_zone_of_the_source(tmp_path: Path) -> None:

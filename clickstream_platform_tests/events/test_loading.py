@@ -1,13 +1,17 @@
 """Loading: repetition in any order, lateness, replay, conservation."""
 
 import json
+import os
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -17,11 +21,13 @@ from clickstream_platform.events import (
     Ledger,
     LedgerError,
     ingest_landing,
+    pending_files,
     quarantine_summary,
     refresh_events,
     replay_quarantine,
 )
-from clickstream_platform.lake import Lake
+from clickstream_platform.lake import Lake, polars_schema
+from clickstream_platform.lake.schemas import stored
 from clickstream_platform.privacy import Suppression
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import (
@@ -285,3 +291,71 @@ def test_known_file_is_not_taken_twice(settings: Settings) -> None:
     refreshed = ingest_landing(settings, now=NOW + HOUR, files=[landed(settings, path)])
     assert refreshed.details["known"] == 1
     assert fates(settings)["received"] == 1
+
+
+LISTED = """
+description = "d"
+format = "csv"
+columns = ["event_id", "event_name", "received_at", "visitor_id"]
+[fields]
+event_id = "event_id"
+event_name = "event_name"
+received_at = "received_at"
+visitor_id = "visitor_id"
+"""
+
+
+def _aged(path: Path) -> Path:
+    os.utime(path, (0, 0))  # still for long enough to be taken
+    return path
+
+
+def test_refused_file_is_taken_when_its_adapter_is_mended_and_only_then(
+    settings: Settings, tmp_path: Path
+) -> None:
+    own = settings.model_copy(update={"definitions": tmp_path / "own"})
+    adapter = tmp_path / "own" / "sources" / "till.toml"
+    adapter.parent.mkdir(parents=True)
+    adapter.write_text(LISTED.replace('"csv"', '"parquet"'))
+    line = f"e1,page_view,{NOW.isoformat()},visitor-ann"
+    _aged(drop(own, "a.csv", [line], "till"))
+
+    def taken() -> dict[str, object]:
+        details = ingest_landing(own, now=NOW).details
+        refresh_events(own)
+        return {name: details[name] for name in ("files", "refused", "known")}
+
+    assert taken() == {"files": 0, "refused": 1, "known": 0}
+    assert taken() == {"files": 0, "refused": 0, "known": 0}
+    adapter.write_text(LISTED.replace('"csv"', '"parquet"').replace('"d"', '"still"'))
+    assert taken() == {"files": 0, "refused": 1, "known": 0}
+    adapter.write_text(LISTED)
+    assert taken() == {"files": 1, "refused": 0, "known": 0}
+    assert taken() == {"files": 0, "refused": 0, "known": 0}
+    adapter.write_text(LISTED.replace('"d"', '"edited"'))
+    assert taken() == {"files": 0, "refused": 0, "known": 0}
+    assert events(own)["event_id"].to_list() == ["e1"]
+    keep_promises(own)
+
+
+def test_file_that_an_earlier_version_refused_is_tried_once_more(settings: Settings) -> None:
+    path = _aged(drop(settings, "a.parquet", ["PAR1 and no more"]))
+    assert ingest_landing(settings, now=NOW).details["refused"] == 1
+    with closing(sqlite3.connect(settings.state / "ledger.db")) as ledger:
+        ledger.execute("DROP TABLE refusals")
+    assert [file.path for file in pending_files(settings)] == [path]
+    assert ingest_landing(settings, now=NOW).details["refused"] == 1
+    assert pending_files(settings) == []
+
+
+def test_files_are_taken_into_tables_of_an_earlier_version(settings: Settings) -> None:
+    for table in ("raw_events", "events", "quarantined_events", "duplicate_events"):
+        spec = stored(table)
+        empty = pl.DataFrame(schema=polars_schema(table)).drop("identifiers")
+        folder = settings.lake_folder / table
+        folder.mkdir(parents=True)
+        write_deltalake(folder, empty.to_arrow(), partition_by=list(spec.partition_by))
+    load(settings, [event(1), event(2, event_name=None)])
+    assert replay_quarantine(settings).details["waiting_after"] == 1
+    assert events(settings)["event_id"].to_list() == ["e1"]
+    keep_promises(settings)

@@ -1,12 +1,21 @@
 """Tables of an earlier version: derived ones are emptied, others widened, nothing is lost."""
 
+from datetime import date
 from pathlib import Path
 
 import polars as pl
 import pytest
 from deltalake import write_deltalake
 
-from clickstream_platform.lake import Lake, LakeError, adapt, connect, polars_schema, view
+from clickstream_platform.lake import (
+    Lake,
+    LakeError,
+    adapt,
+    connect,
+    polars_schema,
+    require_current,
+    view,
+)
 from clickstream_platform.settings import LakeSettings
 from clickstream_platform_tests.lake.test_store import one
 
@@ -25,6 +34,16 @@ def write(lake: Lake, table: str, rows: pl.DataFrame, *, partition_by: list[str]
 def touches(*, without: str) -> pl.DataFrame:
     schema = polars_schema("touchpoints")
     return pl.DataFrame(schema={name: kind for name, kind in schema.items() if name != without})
+
+
+def touch() -> pl.DataFrame:
+    """One touchpoint, of which nothing but its date is known."""
+    schema = polars_schema("touchpoints")
+    made = pl.DataFrame({"touch_date": [date(2026, 11, 1)]}, schema={"touch_date": pl.Date})
+    return made.select(
+        pl.col(name) if name == "touch_date" else pl.lit(None, kind).alias(name)
+        for name, kind in schema.items()
+    )
 
 
 def test_a_table_of_today_stays_as_it_is(lake: Lake) -> None:
@@ -65,3 +84,36 @@ def test_a_column_that_was_something_else_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match=r"events: was written by an earlier .*\['country'\]"):
         adapt(lake, ["events"], is_derived=False)
     assert lake.row_count("events") == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "lacks", "parts"),
+    [
+        pytest.param("events", "bot_score", ["event_date", "bucket"], id="a column"),
+        pytest.param("touchpoints", "bucket", ["touch_date"], id="a partition"),
+    ],
+)
+def test_readers_see_nulls_before_the_refresh_that_mends_a_table(
+    lake: Lake, table: str, lacks: str, parts: list[str]
+) -> None:
+    row = one("a") if table == "events" else touch()
+    write(lake, table, row.drop(lacks).with_columns(gone=pl.lit(1)), partition_by=parts)
+    expected = row.with_columns(pl.lit(None, row.schema[lacks]).alias(lacks))
+    assert lake.scan(table).collect().equals(expected)
+    assert view(connect(LakeSettings()), lake, table).to_polars().equals(expected)
+
+
+def test_writers_say_what_to_run_before_that(lake: Lake) -> None:
+    lake.append("crm_syncs", pl.DataFrame(schema=polars_schema("crm_syncs")))
+    require_current(lake)
+    write(lake, "touchpoints", touch().drop("bucket"), partition_by=["touch_date"])
+    for work in (
+        lambda: require_current(lake),
+        lambda: lake.append("touchpoints", touch()),
+        lambda: lake.delete("touchpoints", "bucket = 1"),
+        lambda: lake.update("touchpoints", {"channel": "'x'"}, "bucket = 1"),
+    ):
+        with pytest.raises(LakeError, match=r"^touchpoints: .*earlier version.*materialize"):
+            work()
+    adapt(lake, ["touchpoints"], is_derived=True)
+    require_current(lake)

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
 from clickstream_platform.events import Ledger, replay_quarantine
-from clickstream_platform.lake import Lake
+from clickstream_platform.lake import Lake, LakeError
 from clickstream_platform.privacy import Vault
 from clickstream_platform.privacy.certificate import (
     Certificate,
@@ -471,3 +473,14 @@ def test_a_killed_erasure_goes_on(home: Settings) -> None:
     assert incremental == contents(home)
     assert len(incremental["events"]) == 5
     Register(home).verify_audit()
+
+
+def test_lake_of_an_earlier_version_is_not_half_erased(home: Settings) -> None:
+    lake, request_id = Lake(home.lake_folder), asked(home, ("user", "ann"))
+    old = lake.scan("touchpoints").collect().drop("bucket")
+    shutil.rmtree(lake.path("touchpoints"))
+    write_deltalake(lake.path("touchpoints"), old.to_arrow(), partition_by=["touch_date"])
+    before = lake.versions(*TABLES)
+    with pytest.raises(LakeError, match=r"touchpoints: was written by an earlier .*materialize"):
+        erase_subject(home, request_id, now=TODAY)
+    assert lake.versions(*TABLES) == before

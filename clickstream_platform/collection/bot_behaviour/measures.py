@@ -43,7 +43,8 @@ def bot_behaviour(events: ir.Table, rules: BotRules) -> ir.Table:
     Args:
         events: One row per event: ``event_key``, ``event_name``, ``event_date``, ``occurred_us``,
             ``visitor_id``, ``visitor_key``, ``page_host``, ``page_path``, ``engaged_time_ms``,
-            ``bot_score``, ``is_synthetic``. Synthetic ones and those of no visitor are left out.
+            ``bot_score``, ``is_bot``, ``is_synthetic``. Synthetic ones and those of no visitor
+            are left out.
         rules: Of layer behaviour: from which number on they match, and what they weigh.
 
     Returns:
@@ -57,7 +58,10 @@ def bot_behaviour(events: ir.Table, rules: BotRules) -> ir.Table:
         events=_.count(),
         active_hours=(_.occurred_us // HOUR_US).nunique(),
         engagements=is_active.cast("int64").sum().cast("int64"),
-        event_score=_.bot_score.max(),
+        # Events of an earlier version say no score, but whether it was that of a bot.
+        event_score=_.bot_score.fill_null(
+            ibis.ifelse(_.is_bot, rules.threshold, 0).cast("int64")
+        ).max(),
     )
     views = _page_views(of_visitors).rename({f"view_{name}": name for name in KEY})
     joined = days.left_join(views, [days[name] == views[f"view_{name}"] for name in KEY])

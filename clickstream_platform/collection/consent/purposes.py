@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
@@ -20,7 +19,7 @@ from clickstream_platform.collection.consent.tcf import (
     decide_vendor,
     tcf_faults,
 )
-from clickstream_platform.definitions import own_or_shipped, read_definition
+from clickstream_platform.definitions import own_or_shipped, read_definition, read_once
 
 SHIPPED = Path(__file__).with_name("purposes.toml")
 
@@ -146,13 +145,17 @@ class Verdict(NamedTuple):
     reasons: tuple[str, ...]
 
 
-@lru_cache(maxsize=8)
 def load_policy(definitions: Path | None = None) -> Policy:
     """Read the table: the user's own `purposes.toml`, else the shipped one.
 
-    A file that cannot be used as written is a `DefinitionError`.
+    Read once while the file does not change. One that cannot be used as written is a
+    `DefinitionError`.
     """
-    file = own_or_shipped(SHIPPED, definitions)
+    return _read_policy(own_or_shipped(SHIPPED, definitions))
+
+
+@read_once
+def _read_policy(file: Path) -> Policy:
     return read_definition(Policy, file, remedy="See docs/guide/consent.md for what the file says.")
 
 

@@ -77,6 +77,18 @@ def test_day_by_hand(duckdb_backend: Backend, tmp_path: Path) -> None:
     assert (second["engagements"], second["active_hours"]) == (1, 1)
 
 
+@pytest.mark.parametrize(("flagged", "score"), [(False, 0), (True, RULES.threshold)])
+def test_events_of_an_earlier_version_have_no_score_but_a_flag(
+    duckdb_backend: Backend,
+    tmp_path: Path,
+    flagged: bool,  # noqa: FBT001 - a parameter of pytest
+    score: int,
+) -> None:
+    rows = [view(0 * SECOND, bot_score=None, is_bot=flagged), view(SECOND, bot_score=None)]
+    day = measured(duckdb_backend, tmp_path, rows).row(0, named=True)
+    assert (day["event_score"], day["bot_score"], day["is_bot"]) == (score, score, flagged)
+
+
 STEADY = [view(n * 7 * SECOND, event_name="page_view") for n in range(11)]
 UNEVEN = [view(n * n * SECOND) for n in range(11)]
 

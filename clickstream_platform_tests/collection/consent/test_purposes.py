@@ -415,3 +415,13 @@ def test_the_users_own_table_replaces_the_shipped_one(tmp_path: Path) -> None:
         SHIPPED.read_text().replace('countries = ["CA"]', 'countries = ["CA", "BR"]')
     )
     assert load_policy(tmp_path).regime_of("BR") == "ca"
+
+
+def test_an_edited_table_is_read_again(tmp_path: Path) -> None:
+    file, shipped = tmp_path / "purposes.toml", SHIPPED.read_text()
+    file.write_text(shipped)
+    assert load_policy(tmp_path).cookieless.least == 10
+    file.write_text(shipped.replace("least = 10", "least = 7"))
+    assert load_policy(tmp_path).cookieless.least == 7
+    file.unlink()
+    assert load_policy(tmp_path).cookieless.least == 10
