@@ -256,13 +256,8 @@ class Ledger:
                 [(state, batch_id) for batch_id in batch_ids],
             )
 
-    def count(self, fates: Mapping[str, Mapping[str, int]], *, loaded: Iterable[str] = ()) -> None:
-        """Set what became of batches' records, and which batches are done, in one transaction.
-
-        Args:
-            fates: Counts by batch and fate; fates that are not named keep their count.
-            loaded: Batches whose every record has its fate.
-        """
+    def count(self, fates: Mapping[str, Mapping[str, int]]) -> None:
+        """Set what became of batches' records; fates that are not named keep their count."""
         with self._transaction() as connection:
             for batch_id, counts in fates.items():
                 for fate, number in counts.items():
@@ -272,10 +267,6 @@ class Ledger:
                         f"UPDATE batches SET {fate} = ? WHERE batch_id = ?",
                         (number, batch_id),
                     )
-            connection.executemany(
-                "UPDATE batches SET state = 'loaded' WHERE batch_id = ?",
-                [(batch_id,) for batch_id in loaded],
-            )
 
     def batches(self) -> list[dict[str, object]]:
         """Every batch, in order of arrival."""

@@ -101,6 +101,9 @@ def refresh_events(
     interrupted = [str(row["batch_id"]) for row in ledger.in_state("loading")]
     take_out(lake, interrupted, everything=full)
     todo = ledger.in_state("landed", "loading")
+    if interrupted or reopened:
+        # A crash from here on is one of all of them, so that all are counted anew then, too.
+        ledger.set_state([str(batch["batch_id"]) for batch in todo], "loading")
     outcome = Outcome()
     adapters = load_adapters(settings.definitions)
     loader = Loader(lake, settings)
@@ -111,14 +114,13 @@ def refresh_events(
         ledger.set_state(chunk.batch_ids, "loading")
         loader.load(chunk, adapter_for(chunk.source, adapters), outcome)
         done = [batch_id for batch_id in chunk.batch_ids if chunk.is_last]
-        fates = {
-            batch_id: outcome.fates[batch_id] for batch_id in done if batch_id in outcome.fates
-        }
-        ledger.count(fates, loaded=done)
-    if interrupted or reopened:
-        recount(lake, ledger)
-    elif outcome.displaced:
-        recount(lake, ledger, batch_ids=outcome.displaced)
+        ledger.count({b: outcome.fates[b] for b in done if b in outcome.fates})
+        # Before the state says so: a batch that is loaded is not looked at again after a crash.
+        if chunk is chunks[-1] and (interrupted or reopened):
+            recount(lake, ledger)
+        elif outcome.displaced:
+            recount(lake, ledger, batch_ids=outcome.displaced)
+        ledger.set_state(done, "loaded")
     ledger.require_balance()
     if progress:
         progress("loaded events", len(chunks), len(chunks))
@@ -185,7 +187,7 @@ def _forget_half_beaten(lake: Lake) -> None:
 def recount(lake: Lake, ledger: Ledger, *, batch_ids: Iterable[str] | None = None) -> None:
     """Count the fates of batches anew from the tables."""
     wanted = None if batch_ids is None else sorted(batch_ids)
-    known = [str(row["batch_id"]) for row in ledger.batches() if row["state"] == "loaded"]
+    known = [str(row["batch_id"]) for row in ledger.in_state("loading", "loaded")]
     chosen = [batch_id for batch_id in known if wanted is None or batch_id in wanted]
     fates = {b: {"loaded": 0, "quarantined": 0, "duplicate": 0, "too_late": 0} for b in chosen}
     for table, column in (

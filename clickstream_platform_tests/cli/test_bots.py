@@ -35,9 +35,7 @@ def update(file: Path, kind: str, settings: Settings) -> str:
 
 def test_imported_list_is_listed_and_matched(settings: Settings, tmp_path: Path) -> None:
     (file := tmp_path / "ours.txt").write_text("192.0.2.0/25\n192.0.2.128/25\n")
-    assert "ours: 1 networks of class crawler" in update(file, "crawler", settings).replace(
-        "\n", ""
-    )
+    assert "ours: 1 network of class crawler" in update(file, "crawler", settings).replace("\n", "")
     rows = json.loads(bots("ranges", "list", "--json", settings=settings))
     (ours,) = [row for row in rows if row["name"] == "ours"]
     assert ours | {"networks": 1, "published_on": "2026-11-01", "licence": "CC0-1.0"} == ours

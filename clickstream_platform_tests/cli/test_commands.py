@@ -283,7 +283,8 @@ def test_doctor_sees_a_ledger_that_does_not_add_up(data: Path, settings: Setting
     ledger = Ledger(settings.state)
     ledger.open(Batch(batch_id="b", source="s", path="p", sha256="s", bytes=1, arrived_at=NOON))
     ledger.land("b", received=2, suppressed=0)
-    ledger.count({"b": {"loaded": 1}}, loaded=["b"])
+    ledger.count({"b": {"loaded": 1}})
+    ledger.set_state(["b"], "loaded")
     assert levels(data)["ledger"] == "fail"
 
 

@@ -54,7 +54,7 @@ def test_runaways_are_in_quarantine_and_in_the_status(tmp_path: Path) -> None:
     assert (row["sessions"], row["events"], row["duration_cuts"]) == (3, 110, 2)
     assert row["session_id"] in CliRunner().invoke(app, words).stdout
     status = CliRunner().invoke(app, ["status", "--data", str(tmp_path)]).stdout
-    assert "1 sessions ran away" in status
+    assert "1 session ran away" in status
 
 
 def test_nobody_ran_away(data: Path) -> None:

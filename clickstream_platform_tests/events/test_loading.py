@@ -21,6 +21,7 @@ from clickstream_platform.events import (
     Ledger,
     LedgerError,
     ingest_landing,
+    loading,
     pending_files,
     quarantine_summary,
     refresh_events,
@@ -247,6 +248,24 @@ def test_interrupted_load_is_taken_out_and_loaded_again(settings: Settings) -> N
     ledger.set_state([str(row["batch_id"]) for row in ledger.batches()], "loading")
     refresh_events(settings)
     assert events(settings)["event_id"].to_list() == ["e1", "e2"]
+    keep_promises(settings)
+
+
+def test_a_batch_beaten_just_before_a_crash_is_counted_anew_after_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(settings, [event(1, received_at=(NOW - HOUR).isoformat()), event(2)])
+
+    def crash(*_args: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "recount", crash)
+        with pytest.raises(KeyboardInterrupt):
+            load(settings, [event(1, received_at=(NOW - 2 * HOUR).isoformat())])
+    refresh_events(settings)
+    counted = {(row["loaded"], row["duplicate"]) for row in Ledger(settings.state).batches()}
+    assert counted == {(1, 1), (1, 0)}
     keep_promises(settings)
 
 

@@ -45,7 +45,8 @@ def open_shop(settings: Settings) -> Lake:
     batch = Batch(batch_id="b", source="shop", path="p", sha256="s", bytes=1, arrived_at=NOON)
     ledger.open(batch)
     ledger.land("b", received=20, suppressed=1)
-    ledger.count({"b": {"loaded": 14, "quarantined": 3, "duplicate": 2}}, loaded=["b"])
+    ledger.count({"b": {"loaded": 14, "quarantined": 3, "duplicate": 2}})
+    ledger.set_state(["b"], "loaded")
     return lake
 
 
