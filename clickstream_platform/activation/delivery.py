@@ -50,22 +50,26 @@ class Courier:
         patience: Limits of waiting.
         sleep: Waits so many seconds.
         jitter: A random number of [0, 1), so that many senders do not return together.
+        still_allowed: Those of records that may be sent now. Asked before each call: between two
+            about the same records lie minutes of waiting.
         is_doubtful: Start with a probe, since the last sync had to give up.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - where to, whom to ask, and what tests replace
         self,
         destination: Destination,
         *,
         patience: Patience,
         sleep: Callable[[float], None],
         jitter: Callable[[], float],
+        still_allowed: Callable[[Sequence[Record]], Sequence[Record]],
         is_doubtful: bool = False,
     ) -> None:
         self._destination = destination
         self._patience = patience
         self._sleep = sleep
         self._jitter = jitter
+        self._still_allowed = still_allowed
         self._is_half_open = is_doubtful
         self._failures = self._probes = self._refusals = self._stuck = 0
         self.waited_s = 0.0
@@ -76,16 +80,19 @@ class Courier:
         """Why it stopped calling, or None while it has not."""
 
     def deliver(self, records: Sequence[Record]) -> dict[str, Outcome]:
-        """Deliver records of one operation; by key what became of those for which it is known."""
+        """Deliver records of one operation; by key what became of those for which it is known.
+
+        Of those that may not be sent any more nothing is known: an earlier call may have arrived.
+        """
         known: dict[str, Outcome] = {}
-        waiting = list(records)
+        waiting = self._still_allowed(records)
         fruitless = 0
         while waiting and self.gave_up_for is None and fruitless < self._patience.tries:
             part = waiting[:1] if self._is_half_open else waiting
             learnt = self._call(part, fruitless)
             fruitless = 0 if learnt else fruitless + 1
             known |= learnt
-            waiting = [record for record in waiting if record.idempotency_key not in known]
+            waiting = self._still_allowed([r for r in waiting if r.idempotency_key not in known])
         self._stuck = self._stuck + 1 if waiting and not known else 0
         if self._stuck >= self._patience.failures_to_open and self.gave_up_for is None:
             self.gave_up_for = "no_progress"

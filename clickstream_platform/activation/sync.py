@@ -74,7 +74,7 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
     is sent batch by batch, and the outcome of each batch is committed. Killed at any point, the
     next sync finds what has no outcome and sends it again under the same key; a destination
     that already has it does nothing new. Consent and the suppression list are asked before each
-    batch, whatever the segments say.
+    call, whatever the segments say.
 
     Args:
         lake: The lake; writes ``crm_syncs``.
@@ -94,27 +94,29 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
     moment = max([now.astimezone(UTC), *_after_the_last(lake)])
     started = seconds()
     seen = lake.versions(*UPSTREAM)
-    choices = lake.versions(*CONSENT_TABLES)
     plan = plan_sync(
         lake, settings, suppression=suppression, destination=destination.name, now=moment
     )
     _write_ahead(lake, destination.name, plan, moment)
     to_send = plan.filter(pl.col("operation") != "withheld")
-    willing = to_send["person_key"]
+    gate = _Gate(
+        lake,
+        to_send,
+        suppression,
+        now=lambda: moment + timedelta(seconds=seconds() - started),
+    )
     courier = Courier(
         destination,
         patience=patience,
         sleep=sleep,
         jitter=jitter,
+        still_allowed=gate.let_through,
         is_doubtful=bool(to_send["is_resend"].any()),
     )
     for batch in _batches(to_send, destination.batch_size):
         if courier.gave_up_for is not None:
             break
-        if (newest := lake.versions(*CONSENT_TABLES)) != choices:  # somebody chose meanwhile
-            choices, later = newest, moment + timedelta(seconds=seconds() - started)
-            willing = consenting(lake, to_send["person_key"], now=later)
-        answers, allowed = _still_allowed(batch, willing)
+        answers, allowed = _still_allowed(batch, gate.willing())
         held_back, records = _door(allowed, vault, suppression, moment)
         answers |= held_back
         try:
@@ -128,6 +130,45 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
         _note(lake, destination.name, answers)
     lake.note(TABLE, seen)
     return _summary(lake, destination.name, plan, courier)
+
+
+class _Gate:
+    """Who may still be told, whatever has been chosen or asked since the sync began."""
+
+    def __init__(
+        self,
+        lake: Lake,
+        to_send: pl.DataFrame,
+        suppression: Suppressor,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._lake, self._suppression, self._now = lake, suppression, now
+        self._choices = lake.versions(*CONSENT_TABLES)
+        self._willing = self._persons = to_send["person_key"]
+        people = to_send.select("idempotency_key", "person_key", "person_id")
+        self._people = {key: (person, token) for key, person, token in people.iter_rows()}
+
+    def willing(self) -> pl.Series:
+        """Keys of persons who consent; looked up anew only when somebody has chosen."""
+        if (newest := self._lake.versions(*CONSENT_TABLES)) != self._choices:
+            self._choices = newest
+            self._willing = consenting(self._lake, self._persons, now=self._now())
+        return self._willing
+
+    def let_through(self, records: Sequence[Record]) -> list[Record]:
+        """Those of revealed records that may still be sent."""
+        if not records:
+            return []
+        willing = set(self.willing())
+        people = [self._people[record.idempotency_key] for record in records]
+        suppressed = self._suppression.mask_tokens(pl.Series([token for _, token in people]))
+        suppressed |= self._suppression.mask("user", pl.Series([r.crm_id for r in records]))
+        return [
+            record
+            for record, (person, _), is_suppressed in zip(records, people, suppressed, strict=True)
+            if not is_suppressed and (record.operation == "remove" or person in willing)
+        ]
 
 
 def retry_failed(lake: Lake, *, destination: str) -> int:

@@ -5,12 +5,13 @@ from functools import lru_cache
 from pathlib import Path
 
 COMBINED_LOG = (
-    r"^(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+|[^\s-].*?) \[(?P<time>[^\]]+)\] "
+    r"^(?:(?P<vhost>[\w.-]+:\d{1,5}) )?(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+|[^\s-].*?) \[(?P<time>[^\]]+)\] "
     r'"(?:(?P<method>[A-Z]+) (?P<path>\S.*?)(?: (?P<protocol>HTTP/[0-9.]+))?|.*?)" '
     r'(?P<status>\d{3}) (?P<bytes>\d+|-)(?: "(?P<referrer>(?:[^"\\]|\\.)*)" '
     r'"(?P<user_agent>(?:[^"\\]|\\.)*)"(?: .*)?)?\s*$'
 )
-"""Apache's `combined` (and `common`) log format; servers often write further fields behind it.
+"""Apache's `combined` (and `common`, and `vhost_combined`) log format; servers often write further
+fields behind it.
 
 A request holds whatever came over the wire, blanks and quotes too: it ends before the status.
 """

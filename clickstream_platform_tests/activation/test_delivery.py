@@ -38,7 +38,12 @@ def courier(
 ) -> Courier:
     patience = Patience(**limits)  # type: ignore[arg-type]  # numbers of both kinds
     return Courier(
-        script, patience=patience, sleep=naps.append, jitter=lambda: 0.0, is_doubtful=is_doubtful
+        script,
+        patience=patience,
+        sleep=naps.append,
+        jitter=lambda: 0.0,
+        still_allowed=lambda given: given,
+        is_doubtful=is_doubtful,
     )
 
 

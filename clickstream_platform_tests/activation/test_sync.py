@@ -10,6 +10,7 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from clickstream_platform.activation import (
+    BusyError,
     MisconfiguredError,
     Outcome,
     Patience,
@@ -237,6 +238,26 @@ def test_who_withdraws_while_it_is_unclear_whether_they_arrived_is_cleared(
     audience.sync(NOON + 3 * HOUR)
     said = [set(contact.values()) for contact in audience.destination.contacts.values()]
     assert said == [{""}, {""}]
+
+
+@pytest.mark.parametrize("how", ["withdraws", "is suppressed"])
+def test_who_says_no_while_the_destination_is_busy_is_not_sent_again(
+    audience: Audience, how: str
+) -> None:
+    audience.put(ANN, "readers")
+    audience.put(BOB, "readers")
+
+    def busy(_records: Sequence[Record]) -> list[Outcome]:
+        if how == "withdraws":
+            audience.visit(audience.token(ANN), at=NOON + HOUR, consent=False)
+        else:
+            audience.suppression.add("user", [ANN], request_id="r1", now=NOON)
+        raise BusyError(Script.name, 1.0)
+
+    audience.destination.answers = [busy]
+    audience.sync()
+    assert [record.crm_id for record in audience.destination.calls[-1]] == [BOB]
+    assert audience.destination.contacts.keys() == {BOB}
 
 
 def test_suppression_list_that_cannot_be_read_lets_nobody_pass(audience: Audience) -> None:

@@ -157,6 +157,16 @@ def log_line(
             id="bytes of a text",
         ),
         pytest.param(log_line(agent=r"a\x00b"), {"user_agent": r"a\x00b"}, id="byte of no text"),
+        pytest.param(
+            "shop.example:443 " + log_line(),
+            {"vhost": "shop.example:443", "client": "203.0.113.9"},
+            id="a virtual host before it",
+        ),
+        pytest.param(
+            log_line(user="Ann A").replace("203.0.113.9", "2001:db8::1"),
+            {"vhost": None, "client": "2001:db8::1"},
+            id="an address with colons",
+        ),
         pytest.param(log_line(r"\x16\x03\x01"), {"method": None, "path": None}, id="no HTTP"),
         pytest.param(log_line(r"\x03 a\"b c"), {"method": None}, id="no HTTP, with a quote"),
     ],
@@ -171,13 +181,25 @@ def test_odd_log_line_is_read(tmp_path: Path, line: str, expected: dict[str, obj
 @pytest.mark.parametrize(
     "line",
     [
-        pytest.param("shop.example:443 " + log_line(), id="another host before it"),
+        pytest.param("shop.example " + log_line(), id="a word before it"),
         pytest.param(log_line().removesuffix('"'), id="torn"),
     ],
 )
 def test_line_of_another_format_is_refused(tmp_path: Path, line: str) -> None:
     ((_, error),) = read(write(tmp_path, "access.log", f"{line}\n".encode()), "nginx")
     assert error == "is no line of the combined log format"
+
+
+def test_page_of_a_virtual_host_is_on_it(settings: Settings, tmp_path: Path) -> None:
+    hosts = ["shop.example:443 ", "shop.example:80 ", "shop.example:8080 ", ""]
+    lines = [host + log_line(f"GET /{n} HTTP/1.1") for n, host in enumerate(hosts)]
+    path = write(tmp_path, "access.log", "\n".join(lines).encode())
+    assert load_file(settings, path, "apache")["page_url"].sort().to_list() == [
+        "/3",
+        "http://shop.example/1",
+        "http://shop.example:8080/2",
+        "https://shop.example/0",
+    ]
 
 
 @pytest.mark.parametrize("source", ["apache", "nginx"])
@@ -238,6 +260,24 @@ def snowplow(number: int, **fields: object) -> str:
     given = shared | fields
     texts = [given.get(name, "") for name in snowplow_fields()]
     return "\t".join(t if isinstance(t, str) else json.dumps(t) for t in texts) + "\n"
+
+
+def test_what_pings_and_orders_say_beside_the_columns_is_kept(
+    settings: Settings, tmp_path: Path
+) -> None:
+    offsets = {"pp_yoffset_min": "0", "pp_yoffset_max": "900"}
+    order = {"tr_orderid": "o-1", "tr_total": "25.0", "tr_tax": "4.0", "tr_shipping": "5.0"}
+    lines = [
+        snowplow(0, event="page_ping", event_name="page_ping", **offsets),
+        snowplow(1, event="transaction", event_name="transaction", **order),
+        snowplow(2, event="page_ping", event_name="page_ping"),
+    ]
+    rows = load_file(settings, write(tmp_path, "a.tsv", "".join(lines).encode()), "snowplow")
+    assert rows.sort("event_id")["properties"].to_list() == [
+        '{"y_offset_min":"0","y_offset_max":"900"}',
+        '{"tax":"4.0","shipping":"5.0"}',
+        None,
+    ]
 
 
 def described(schema: str, data: object) -> dict[str, object]:
