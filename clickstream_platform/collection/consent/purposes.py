@@ -263,6 +263,8 @@ class _Voices:
         if not (processing.tcf or processing.special_features):
             return []
         found = [("tcf:unreadable", False)] if "tcf" in self.signals.unreadable else []
+        if "gpp" in self.signals.unreadable and not self.strings:
+            found.append(("gpp:unreadable", False))  # a TC string may be in it
         for tc, faults in self.strings:
             if faults:
                 found += [(f"tcf:{fault}", False) for fault in faults]

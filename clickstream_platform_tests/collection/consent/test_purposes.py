@@ -176,6 +176,13 @@ def test_a_string_that_counts_for_nothing_says_no(text: str) -> None:
     assert "first_party_analytics" not in allowed(signals, "eu")
 
 
+def test_a_gpp_string_that_cannot_be_read_may_have_held_a_refusal() -> None:
+    said = {"gpp_string": "nonsense", "consent": {"analytics": True, "marketing": True}}
+    assert not {"first_party_analytics", *ADS} & allowed(signals_of(said), "eu")
+    # What it may have said under TCF, another string says.
+    assert "first_party_analytics" in allowed(signals_of(said | {"tcf_string": own(1, 8, 9)}), "eu")
+
+
 def test_a_string_without_the_sites_own_segment_is_silent_about_the_site() -> None:
     text = encode_tcf(tc(publisher=None, purpose_consents=Ids([(1, 11)])))
     assert "first_party_analytics" not in allowed(tcf(text), "eu")
