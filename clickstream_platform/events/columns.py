@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 
 COMBINED_LOG = (
-    r"^(?:(?P<vhost>[\w.-]+:\d{1,5}) )?(?P<client>\S+) (?P<logname>\S+) (?P<remote_user>\S+|[^\s-].*?) \[(?P<time>[^\]]+)\] "
+    r"^(?:(?P<vhost>[\w.-]+:\d{1,5}) )?(?P<client>\S+) (?P<logname>\S+) "
+    r"(?P<remote_user>\S+|[^\s-].*?) \[(?P<time>[^\]]+)\] "
     r'"(?:(?P<method>[A-Z]+) (?P<path>\S.*?)(?: (?P<protocol>HTTP/[0-9.]+))?|.*?)" '
     r'(?P<status>\d{3}) (?P<bytes>\d+|-)(?: "(?P<referrer>(?:[^"\\]|\\.)*)" '
     r'"(?P<user_agent>(?:[^"\\]|\\.)*)"(?: .*)?)?\s*$'
