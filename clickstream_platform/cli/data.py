@@ -24,7 +24,9 @@ from clickstream_platform.cli.output import (
 from clickstream_platform.errors import ClickstreamError, ParameterError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
-    from clickstream_platform.events import Ledger
+    import polars as pl
+
+    from clickstream_platform.events import Adapter, Ledger
 
 SHOWN_RECORDS = 2
 """Records that `sources check` shows."""
@@ -276,22 +278,58 @@ def check_file(
         refused = [row["reason"] for row in ledger.in_state("refused")]
         reasons = quarantine_summary(lake).drop("source", "last_arrived_at").to_dicts()
         events = lake.scan("events").head(SHOWN_RECORDS).collect().to_dicts()
+        unfed = _unfed(adapters[source], lake.scan("events")) if source in adapters else {}
     # Keys and partitions are the platform's own; what is shown is what the adapter gave.
     shown = [
         {name: value for name, value in event.items() if value is not None and name not in OWN}
         for event in events
     ]
     if as_json:
-        write_json({"ledger": totals, "refused": refused, "reasons": reasons, "events": shown})
+        write_json(
+            {
+                "ledger": totals,
+                "refused": refused,
+                "reasons": reasons,
+                "events": shown,
+                "empty": unfed,
+            }
+        )
         return
     write_records(totals, as_json=False, title="What would become of its records")
     for reason in refused:
         say(f"[bold red]The file was refused[/]: {escape(str(reason))}")
     if reasons:
         write_records(reasons, as_json=False, title="Why records would wait in quarantine")
+    if unfed:
+        columns = "; ".join(f"{name} (from {', '.join(paths)})" for name, paths in unfed.items())
+        say(f"Mapped, and empty in every event: {escape(columns)}. Are those fields in the file?")
     for event in shown:
         rows = list(event.items())
         write_rows(["column", "value"], rows, title=f"Event {event['event_id']}")
+
+
+def _unfed(adapter: "Adapter", events: "pl.LazyFrame") -> dict[str, list[str]]:
+    """Fields that an adapter maps and no event has, and where it looks for them.
+
+    A misspelt name of a column comes to nothing without an error: records may lack any field. The
+    shipped adapters map whatever their formats can hold.
+    """
+    import polars as pl
+
+    from clickstream_platform.events.adapters import SHIPPED
+    from clickstream_platform.events.columns import NOTED
+
+    if Path(adapter.file).parent == SHIPPED:
+        return {}
+    columns = events.collect_schema().names()
+    mapped = {
+        name: list(rule.paths)
+        for name, rule in adapter.fields.items()
+        if name in columns and rule.paths and name not in {*OWN, *NOTED}
+    }
+    counted = events.select(pl.len(), pl.col(list(mapped)).count().name.suffix(" ")).collect()
+    found = counted.row(0, named=True)
+    return {n: paths for n, paths in mapped.items() if found["len"] and not found[f"{n} "]}
 
 
 class SourceNameError(ParameterError):

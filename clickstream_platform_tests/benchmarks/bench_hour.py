@@ -2,6 +2,7 @@
 
     make bench B=hour                                 1 M and 5 M events
     make bench B=hour ARGS="1000000 20000000"
+    make bench B=hour ARGS="20000000 --buckets 16"      as the guide advises for a long one
 
 The full rebuild of every stage runs first, in a process of its own. Then a process that has
 refreshed before, as a daemon has, takes three hours of a busy afternoon one after the other; the
@@ -67,11 +68,14 @@ def warm_up() -> None:
             refresh(Path(folder))
 
 
-def report(folder: Path, sizes: list[int]) -> None:
+def report(folder: Path, sizes: list[int], buckets: int | None) -> None:
     """Measure every length of history, and print the figures."""
     found: dict[float, tuple[Figures, Figures]] = {}
     for events in sizes:
         data = folder / str(events)
+        if buckets is not None:
+            data.mkdir(parents=True, exist_ok=True)
+            (data / "clickstream.toml").write_text(f"[lake]\nbuckets = {buckets}\n")
         if not (data / "lake").exists():
             in_process(MODULE, "--measure", "write", "--data", data, events)
         whole = in_process(MODULE, "--measure", "full", "--data", data, events)
@@ -109,6 +113,7 @@ def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description="An hour of arrivals on long histories.")
     parser.add_argument("sizes", type=int, nargs="*", default=[1_000_000, 5_000_000])
+    parser.add_argument("--buckets", type=int, help="buckets of people of each day")
     parser.add_argument("--data", type=Path, help="folder to keep histories in, and to reuse")
     parser.add_argument("--measure", choices=["write", "full", "hours"])
     chosen = parser.parse_args()
@@ -120,10 +125,10 @@ def main() -> int:
     elif chosen.measure == "hours":
         answer(hours(chosen.data, chosen.sizes[0]))
     elif chosen.data:
-        report(chosen.data, chosen.sizes)
+        report(chosen.data, chosen.sizes, chosen.buckets)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            report(Path(folder), chosen.sizes)
+            report(Path(folder), chosen.sizes, chosen.buckets)
     return 0
 
 

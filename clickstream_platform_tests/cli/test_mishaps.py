@@ -246,6 +246,23 @@ def test_mistyped_source_is_told_a_close_one(tmp_path: Path) -> None:
     assert "Did you mean snowplow?" in " ".join(found.stderr.split())
 
 
+def test_mapped_column_that_no_record_has_is_told(tmp_path: Path) -> None:
+    (folder := tmp_path / "own" / "sources").mkdir(parents=True)
+    (tmp_path / "clickstream.toml").write_text('definitions = "own"\n')
+    (folder / "till.toml").write_text(
+        'description = "Tills."\nformat = "csv"\nlive = false\n[fields]\n'
+        'event_name = { value = "purchase" }\noccurred_at = "at"\nvisitor_id = "card"\n'
+        'country = "land"\nproduct_id = { fields = ["articel", "sku"] }\n'
+    )
+    (file := tmp_path / "till.csv").write_text("at,card,land,article\n2026-03-01,c1,DE,a1\n")
+    words = ("sources", "check", str(file), "--source", "till")
+    assert json.loads(said(clickstream(*words, "--json", data=tmp_path)))["empty"] == {
+        "product_id": ["articel", "sku"]
+    }
+    text = " ".join(said(clickstream(*words, data=tmp_path)).split())
+    assert "empty in every event: product_id (from articel, sku)" in text
+
+
 # -- What is printed -------------------------------------------------------------------------------
 
 
