@@ -5,7 +5,7 @@ The declarations are read as data: the code that interprets them is above this p
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from clickstream_platform.privacy.identifiers import canonical
 from clickstream_platform.settings import Settings
 
 _CANONICAL = "canonical"
+_SNOWPLOW = "snowplow_tsv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,17 @@ class Declared:
     columns: tuple[str, ...] = ()
     """Names of columns of a CSV file that does not name them itself."""
     skip_lines: int = 0
+
+    def of_file(self, path: Path) -> "Declared":
+        """The same for one file, whose name may say that it is tabbed."""
+        is_tabbed = ".tsv" in path.suffixes and self.delimiter == ","
+        return replace(self, delimiter="\t") if is_tabbed else self
+
+    def is_table(self, path: Path) -> bool:
+        """Whether a text file is read as CSV."""
+        if self.format in {"auto", "ga4"}:
+            return bool({".csv", ".tsv"} & {suffix.lower() for suffix in path.suffixes})
+        return self.format == "csv"
 
     def paths(self, kind: str) -> list[str]:
         """Paths of the fields of one type of identifier."""
@@ -73,6 +85,11 @@ def _texts(settings: Settings, name: str) -> Iterator[str]:
         yield shipped.read_text(encoding="utf-8")
 
 
+def _snowplow_columns() -> list[str]:
+    listed = files("clickstream_platform").joinpath("events", "snowplow_fields.txt")
+    return listed.read_text(encoding="utf-8").split()
+
+
 def _read(adapter: dict[str, object], rules: IdentifierRules) -> Declared:
     fields, further = (adapter.get(name) for name in ("fields", "identifiers"))
     declared = [
@@ -88,6 +105,8 @@ def _read(adapter: dict[str, object], rules: IdentifierRules) -> Declared:
         elif isinstance(rule, dict):
             paths = [rule["field"]] if "field" in rule else rule.get("fields", [])
             found.extend((kind, str(path)) for path in paths)
+    if adapter.get("format") == _SNOWPLOW:  # a table whose columns nobody needs to name
+        adapter = adapter | {"delimiter": "\t", "quote": "", "columns": _snowplow_columns()}
     columns = adapter.get("columns")
     skipped = adapter.get("skip_lines")
     return Declared(

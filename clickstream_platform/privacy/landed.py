@@ -25,7 +25,13 @@ import pyarrow.parquet as pq
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.privacy.declared import Declared, declared
 from clickstream_platform.privacy.needles import Needles
-from clickstream_platform.privacy.records import Record, TextKind, Verdicts, split_records
+from clickstream_platform.privacy.records import (
+    Record,
+    TextKind,
+    Verdicts,
+    names_in,
+    split_records,
+)
 from clickstream_platform.privacy.rewrites import Rewrites
 from clickstream_platform.privacy.subjects import Subject
 from clickstream_platform.settings import Settings
@@ -112,7 +118,7 @@ class LandedEraser:
     def _erase_from(self, path: Path) -> RewrittenFile | None:
         relative = path.relative_to(self.settings.landing)
         source = relative.parts[0] if len(relative.parts) > 1 else ""
-        form = declared(self.settings, source)
+        form = declared(self.settings, source).of_file(path)
         for _ in range(_TRIES):
             before = _look(path)
             batch = self._batch_of(str(relative), path)
@@ -201,7 +207,7 @@ class _Rewriting:
     ) -> None:
         self.path, self.form = path, form
         self.needles = eraser.needles
-        self.verdicts = Verdicts(eraser.subject, form, eraser.needles)
+        self.verdicts = Verdicts(eraser.subject, form, eraser.needles, list(form.columns))
         self.lacking = eraser.rewrites.removed(batch.sha256) if batch else []
         self.wanted = eraser.positions.get(batch.batch_id, set()) if batch else set()
         self.batch = batch
@@ -252,7 +258,7 @@ class _Rewriting:
         return found.str.contains_any(self._forms, ascii_case_insensitive=True).to_list()
 
     def _draft_text(self, draft: Path, *, is_zipped: bool) -> None:
-        kind: TextKind = "csv" if self._is_csv() else "lines"
+        kind: TextKind = "csv" if self.form.is_table(self.path) else "lines"
         wanted = self._trusted(kind)
         with draft.open("xb") as raw:
             out: BinaryIO = gzip.GzipFile("", "wb", 6, raw, 0) if is_zipped else raw  # type: ignore[assignment]  # both are written to
@@ -289,28 +295,10 @@ class _Rewriting:
         for record in split_records(_lines(self.path), kind, self.form):
             if record.ordinal is None:
                 if kind == "csv" and not self.verdicts.header:
-                    self.verdicts.header = self._header(record.content)
+                    self.verdicts.header = names_in(record.content, self.form)
                 yield record
             else:
-                if kind == "csv" and not self.verdicts.header:
-                    self.verdicts.header = list(self.form.columns)
                 yield Record(record.content, next(original))
-
-    def _header(self, line: bytes) -> list[str]:
-        if self.form.columns:
-            return list(self.form.columns)
-        cells = line.decode("utf-8", "replace").strip("\r\n").split(self._delimiter)
-        return [cell.strip().strip(self.form.quote or None) for cell in cells]
-
-    def _is_csv(self) -> bool:
-        if self.form.format in {"auto", "ga4"}:
-            return bool({".csv", ".tsv"} & {suffix.lower() for suffix in self.path.suffixes})
-        return self.form.format == "csv"
-
-    @property
-    def _delimiter(self) -> str:
-        is_tabbed = ".tsv" in self.path.suffixes and self.form.delimiter == ","
-        return "\t" if is_tabbed else self.form.delimiter
 
     def _trusted(self, kind: TextKind) -> set[int]:
         """Positions, if the file still has as many records as were taken from it."""
@@ -325,6 +313,8 @@ class _Rewriting:
             return False
         if held == self.batch.received:
             self.lacking = []
+        elif held + len(self.lacking) == self.batch.received - 1 and _is_torn(self.path):
+            self.lacking.append(held + len(self.lacking))  # what the cut left of a last record
         return held + len(self.lacking) == self.batch.received
 
     # -- Parquet -------------------------------------------------------------------------------
@@ -420,6 +410,20 @@ def text_blocks(path: Path) -> Iterator[bytes]:
                 if stream.eof:
                     stream = zlib.decompressobj(wbits=31)
         yield stream.flush()
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a gz stream ends before its end."""
+    with path.open("rb") as file:
+        if file.read(2) != GZIP_MAGIC:
+            return False
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(_BLOCK_BYTES):
+                pass
+    except (EOFError, OSError, zlib.error):
+        return True
+    return False
 
 
 def _lines(path: Path) -> Iterator[bytes]:

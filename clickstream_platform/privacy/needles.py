@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote, quote_plus
 
 import polars as pl
@@ -35,8 +35,12 @@ CERTAIN = 20
 SHORT = 2**16
 """Bytes up to which preparing a search for many words takes longer than searching for each."""
 
+_ESCAPED_IN_JSON = ("<>&", "<>&='", "<>&'+`\"")
+"""ASCII that JSON need not escape and some writers do: those of Go, of Gson, of .NET."""
+
 _DIGITS = re.compile(r"\d")
 _ESCAPE = re.compile(r"%[0-9A-F]{2}")
+_JSON_ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
 _PLAIN = re.compile(rb"[0-9A-Za-z]")
 _PLAIN_BEFORE = re.compile(rb"[0-9A-Za-z]$")
 _JOINED = re.compile(rb"[_-]?[0-9A-Za-z]")
@@ -173,13 +177,23 @@ def written(identifiers: Iterable[str]) -> set[bytes]:
     """Spellings as bytes: plain, as CSV, JSON and URLs write them, percent-encoded twice, too."""
     forms: set[str] = set()
     for text in {spelling for each in identifiers for spelling in spellings(each)}:
-        escaped = {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+        escaped = set(_in_json(text))
         once = {quote(text, safe=""), quote(text, safe="@"), quote_plus(text)}
         # Some write the digits of an escape small. The identifier keeps its case.
         once |= {_ESCAPE.sub(lambda escape: escape[0].lower(), form) for form in once}
         forms |= {text, text.replace('"', '""'), text.replace("/", "\\/"), *escaped, *once}
         forms |= {quote(form, safe="") for form in once}
     return {form.encode("utf-8", "surrogatepass") for form in forms}
+
+
+def _in_json(text: str) -> Iterator[str]:
+    """A text as JSON may write it, its escapes in small and in capital digits."""
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    for marks in ("", *_ESCAPED_IN_JSON):
+        parts = [f"\\u{ord(c):04x}" if c in marks else json.dumps(c)[1:-1] for c in text]
+        small = "".join(parts)
+        yield small
+        yield _JSON_ESCAPE.sub(lambda escape: f"\\u{escape[1].upper()}", small)
 
 
 def _based(identifier: str) -> set[str]:

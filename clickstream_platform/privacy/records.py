@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from typing import Literal
 
 from clickstream_platform.privacy.declared import Declared
@@ -41,7 +41,8 @@ def split_records(lines: Iterable[bytes], kind: TextKind, form: Declared) -> Ite
         heading = form.skip_lines if form.columns else 1
     ordinal = 0
     for number, content in enumerate(_joined(lines, kind, form)):
-        if number < heading or not content.rstrip(b"\r\n"):
+        is_rest = kind == "lines" and not content.endswith(b"\n")
+        if number < heading or not (content.strip() if is_rest else content.rstrip(b"\r\n")):
             yield Record(content, None)
         else:
             yield Record(content, ordinal)
@@ -159,7 +160,7 @@ class Verdicts:
     def _read(self, text: str) -> dict[str, list[str]] | None:
         """Identifiers in the declared fields; None where the record cannot be read."""
         if self.header:
-            cells = dict(zip(self.header, self._cells(text), strict=False))
+            cells = dict(zip(self.header, cells_in(text, self.form), strict=False))
             return {
                 kind: [
                     known
@@ -171,28 +172,19 @@ class Verdicts:
         record = read_object(text)
         return None if record is None else fields_of(record, self.form)
 
-    def _cells(self, text: str) -> list[str]:
-        reader = csv.reader(
-            io.StringIO(text, newline=""),
-            delimiter=self.form.delimiter,
-            quotechar=self.form.quote or None,
-            quoting=csv.QUOTE_MINIMAL if self.form.quote else csv.QUOTE_NONE,
-        )
-        return next(reader, [])
-
     def _renamed(self, text: str) -> str:
         if self.header:
-            cells = [
-                self.instead(name, cell) or cell
-                for name, cell in zip(self.header, self._cells(text), strict=False)
-            ]
+            named = zip(chain(self.header, repeat("")), cells_in(text, self.form), strict=False)
+            cells = [self.instead(name, cell) or cell for name, cell in named]
+            end = text[len(text.rstrip("\r\n")) :]
+            if not self.form.quote:
+                return self.form.delimiter.join(cells) + end
             written = io.StringIO(newline="")
             csv.writer(
                 written,
                 delimiter=self.form.delimiter,
-                quotechar=self.form.quote or None,
-                quoting=csv.QUOTE_MINIMAL if self.form.quote else csv.QUOTE_NONE,
-                lineterminator=text[len(text.rstrip("\r\n")) :],
+                quotechar=self.form.quote,
+                lineterminator=end,
             ).writerow(cells)
             return written.getvalue()
         for path in sorted({path for kind, path in self.form.fields if kind != "user"}):
@@ -205,6 +197,23 @@ class Verdicts:
         value = match[2]
         new = self.instead(path, str(json.loads(value)) if value.startswith('"') else value)
         return match[0] if new is None else f"{match[1]}{json.dumps(new)}"
+
+
+def names_in(line: bytes, form: Declared) -> list[str]:
+    """Names of the columns in the first line of a table, as ingestion reads them."""
+    return [name.strip() for name in cells_in(line.decode("utf-8-sig", "replace"), form)]
+
+
+def cells_in(text: str, form: Declared) -> list[str]:
+    """Cells of one record of a table."""
+    if not form.quote:
+        return text.rstrip("\r\n").split(form.delimiter)
+    # The engine that reads tables has no limit to a cell; Python has one for all of a process.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=form.delimiter, quotechar=form.quote
+    )
+    return next(reader, [])
 
 
 def _texts(identifiers: Iterable[str]) -> list[str]:

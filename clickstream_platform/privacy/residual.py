@@ -19,10 +19,10 @@ import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -32,7 +32,7 @@ import polars.selectors as cs
 import pyarrow.parquet as pq
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.privacy.declared import declared
+from clickstream_platform.privacy.declared import Declared, declared
 from clickstream_platform.settings import Settings
 
 _BLOCK = 2**24
@@ -174,9 +174,20 @@ def _plain_forms(raw: str) -> Iterator[str]:
         once = quote(text, safe="")
         small = re.sub("%..", lambda escape: escape[0].lower(), once)
         encoded = (text, once, small, quote(once, safe=""), quote(small, safe=""))
-        escaped = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+        escaped = _json_forms(text)
         for written in (*encoded, *escaped, text.replace('"', '""')):
             yield written.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _json_forms(text: str) -> set[str]:
+    """How writers of JSON write a text: plain, with escapes, and the marks that some escape too."""
+    found = {json.dumps(text, ensure_ascii=False)[1:-1]}
+    for marks in ("", "<>&", "<>&='", "<>&'+`\""):  # Go, Gson, .NET
+        small = json.dumps(text)[1:-1]
+        for mark in marks:
+            small = small.replace(json.dumps(mark)[1:-1], f"\\u{ord(mark):04x}")
+        found |= {small, re.sub(r"\\u[0-9a-f]{4}", lambda e: "\\u" + e[0][2:].upper(), small)}
+    return found
 
 
 def _base64_forms(raw: str) -> Iterator[str]:
@@ -369,34 +380,61 @@ def _scan_fields(settings: Settings, identifiers: Sequence[tuple[str, str]]) -> 
 
 
 def _fields_in(settings: Settings, path: Path, named: dict[str, set[str]]) -> int:
-    form = declared(settings, path.relative_to(settings.landing).parts[0])
-    with path.open("rb") as file:
-        is_parquet = file.read(4) == b"PAR1"
+    parts = path.relative_to(settings.landing).parts
+    form = declared(settings, parts[0] if len(parts) > 1 else "")
+    text: str | None = None
+    table: dict[str, list[str]] = {}
     found = 0
     for kind, values in named.items():
         # A telephone number is written in many ways: all its digits are compared.
         is_free = form.is_spelled_freely(kind)
         sought = values if is_free else {raw for raw in values if not _stands_for_itself(raw)}
         wanted = {_compared(raw, is_free=is_free) for raw in sought}
+        is_wanted = partial(_is_among, wanted, is_free)
         for field_path in form.paths(kind) if wanted else ():
-            if is_parquet:
-                rows = pl.read_parquet(path)
-                held = rows[field_path].cast(pl.String) if field_path in rows.columns else None
-                cells = [] if held is None else held.to_list()
-            else:
-                text = b"".join(_plain_blocks(path)).decode("utf-8", "replace")
-                cells = _members(text, field_path)
-                if {".csv", ".tsv"} & set(path.suffixes):
-                    cells += _cells(text, form.delimiter, field_path)
-            found += sum(_compared(cell, is_free=is_free) in wanted for cell in cells if cell)
+            if text is None:
+                text = _text_of(path)
+                table = _table(text, form, path)
+            found += sum(map(is_wanted, table.get(field_path, ())))
+            found += _members(text, field_path, is_wanted)
     return found
 
 
-def _members(text: str, path: str) -> list[str]:
-    """Values of a member of JSON objects, also of one that is torn off."""
+def _is_among(wanted: set[str], is_free: bool, cell: object) -> bool:  # noqa: FBT001 - bound by name of place
+    return isinstance(cell, str) and bool(cell) and _compared(cell, is_free=is_free) in wanted
+
+
+def _text_of(path: Path) -> str:
+    """The text of a landed file; the rows of a Parquet file as JSON."""
+    with path.open("rb") as file:
+        if file.read(4) == b"PAR1":
+            rows = pl.read_parquet(path).select(pl.struct(pl.all()).struct.json_encode())
+            return "\n".join(rows.to_series())
+    return b"".join(_plain_blocks(path)).decode("utf-8", "replace")
+
+
+def _members(text: str, path: str, is_wanted: Callable[[object], bool]) -> int:
+    """Count wanted values of a member of JSON objects, also of one that is torn off."""
     leaf = re.escape(path.rsplit(".", 1)[-1])
-    found = re.findall(rf'"{leaf}"\s*:\s*(?:"((?:[^"\\\n]|\\.)*)|([^",}}\]\s]+))', text)
-    return [_unescaped(quoted) or bare for quoted, bare in found]
+    pattern = rf'"{leaf}"\s*:\s*(?:"((?:[^"\\\n]|\\.)*)|([^",}}\]\s]+))'
+    found = 0
+    for match in re.finditer(pattern, text):
+        if is_wanted(_unescaped(match[1]) if match[1] else match[2]):
+            start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
+            found += _is_there(text[start : end if end >= 0 else None], path, is_wanted)
+    return found
+
+
+def _is_there(line: str, path: str, is_wanted: Callable[[object], bool]) -> bool:
+    """Whether the member is the one meant, not of the same name elsewhere; if it can be read."""
+    value: object = None
+    with suppress(ValueError, RecursionError):
+        value = json.loads(line, parse_int=str, parse_float=str)
+    if value is None:
+        return True
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return is_wanted(value)
 
 
 def _unescaped(text: str) -> str:
@@ -412,15 +450,23 @@ def _compared(cell: str, *, is_free: bool) -> str:
     return unicodedata.normalize("NFKC", cell).strip()
 
 
-def _cells(text: str, delimiter: str, column: str) -> list[str]:
+def _table(text: str, form: Declared, path: Path) -> dict[str, list[str]]:
+    """Columns of a text that is a table, for its name or its adapter says so."""
+    suffixes = {suffix.lower() for suffix in path.suffixes}
+    if form.format not in {"csv", "snowplow_tsv"} and not {".csv", ".tsv"} & suffixes:
+        return {}
+    delimiter = "\t" if ".tsv" in suffixes and form.delimiter == "," else form.delimiter
     rows = pl.read_csv(
-        io.StringIO(text),
+        io.StringIO(text.removeprefix("\ufeff")),
+        has_header=False,
         separator=delimiter,
+        quote_char=form.quote or None,
         infer_schema=False,
         truncate_ragged_lines=True,
         ignore_errors=True,
     )
-    return rows[column].to_list() if column in rows else []
+    names = form.columns or [(name or "").strip() for name in rows.row(0)]
+    return dict(zip(names, (column.to_list() for column in rows), strict=False))
 
 
 def _plain_blocks(path: Path) -> Iterator[bytes]:

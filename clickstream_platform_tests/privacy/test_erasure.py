@@ -19,6 +19,7 @@ import pytest
 from deltalake import write_deltalake
 
 from clickstream_platform.events import Ledger, replay_quarantine
+from clickstream_platform.events.columns import snowplow_fields
 from clickstream_platform.lake import Lake, LakeError
 from clickstream_platform.privacy import Vault
 from clickstream_platform.privacy.certificate import (
@@ -28,6 +29,7 @@ from clickstream_platform.privacy.certificate import (
     verify_certificate,
 )
 from clickstream_platform.privacy.erasure import ApprovalNeededError, ResidueError, erase_subject
+from clickstream_platform.privacy.landed import text_blocks
 from clickstream_platform.privacy.register import Register, register_request
 from clickstream_platform.privacy.requests import RequestError
 from clickstream_platform.privacy.residual import scan_residue
@@ -239,6 +241,108 @@ def test_plain_ids_are_found_in_waiting_files_however_they_are_written(
         "user_id",
         *ids[1:],
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "left"),
+    [
+        pytest.param(
+            "tabbed.tsv",
+            b"event_name\tvisitor_id\tuser_id\nview\t1\tann\nview\t2\tanna\n",
+            b"event_name\tvisitor_id\tuser_id\nview\t2\tanna\n",
+            id="tabs",
+        ),
+        pytest.param(
+            "marked.csv",
+            b"\xef\xbb\xbfuser_id,event_name\nann,view\nanna,view\n",
+            b"\xef\xbb\xbfuser_id,event_name\nanna,view\n",
+            id="byte order mark",
+        ),
+        pytest.param(
+            "quoted.csv",
+            b'"name, of it","user_id"\nview,ann\nview,anna\n',
+            b'"name, of it","user_id"\nview,anna\n',
+            id="delimiter in a name",
+        ),
+        pytest.param(
+            "long.csv",
+            b"title,user_id\n" + b"x" * 200_000 + b",ann\nann,anna\n",
+            b"title,user_id\nann,anna\n",
+            id="long cell",
+        ),
+        pytest.param(
+            "elsewhere.ndjson",
+            b'{"user_id": "anna", "properties": {"user_id": "ann"}}\n{"user_id": "ann"}\n',
+            b'{"user_id": "anna", "properties": {"user_id": "ann"}}\n',
+            id="a field of the same name elsewhere",
+        ),
+    ],
+)
+def test_plain_ids_are_found_by_their_field_in_any_table(
+    home: Settings, name: str, content: bytes, left: bytes
+) -> None:
+    file = land(home, name, content)
+    assert scan_residue(home, [("user", "ann")], []).by_store == {"landing": 1}
+    erase(home, ("user", "ann"))
+    assert file.read_bytes() == left
+
+
+def snowplow(**fields: str) -> bytes:
+    """One line of Snowplow's enriched events."""
+    return ("\t".join(fields.get(name, "") for name in snowplow_fields()) + "\n").encode()
+
+
+def test_lines_of_snowplow_are_read_by_their_columns(home: Settings) -> None:
+    own = [
+        snowplow(domain_userid="7", user_id="ann"),
+        snowplow(domain_userid="8", user_id="o'neil"),
+    ]
+    bobs = snowplow(domain_userid="123", user_id="bob", page_url="https://e.example/?to=o'neil")
+    invited = snowplow(user_id="bob", page_url="https://e.example/?to=ann%40example.com")
+    file = land(home, "waiting.tsv", b"".join([*own, bobs, invited]), source="snowplow")
+    asked = [("user", "ann"), ("user", "o'neil"), ("user", "ann@example.com")]
+    assert scan_residue(home, asked[:2], []).by_store == {"landing": 2}
+    erase(home, *asked)
+    assert file.read_bytes() == bobs + invited.replace(b"ann%40example.com", b"[erased]")
+
+
+@pytest.mark.parametrize(
+    ("user", "written"),
+    [
+        pytest.param("o'neil", r"o\u0027neil", id="plain"),
+        pytest.param("ann+shop@example.com", r"ann\u002Bshop@example.com", id="address"),
+        pytest.param("a&b=c<d>-4711", r"a\u0026b\u003dc\u003cd\u003e-4711", id="distinctive"),
+        pytest.param("zo\u00eb-kiosk-77", r"zo\u00EB-kiosk-77", id="in capitals"),
+    ],
+)
+def test_ids_are_found_however_json_escapes_them(home: Settings, user: str, written: str) -> None:
+    file = land(home, "escaped.ndjson", f'{{"user_id": "{written}"}}\n'.encode())
+    assert scan_residue(home, [("user", user)], []).total
+    erase(home, ("user", user))
+    assert file.read_bytes() == b""
+
+
+def hit(host: int) -> bytes:
+    """One line of an access log."""
+    return (
+        f"203.0.113.{host} - - [02/Mar/2026:12:00:00 +0000] "
+        f'"GET / HTTP/1.1" 200 5 "-" "Browser {host}"\n'
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("access.log", hit(7) + hit(8) + b"  ", id="blanks at the end"),
+        pytest.param("access.log.gz", gzip.compress(hit(7) + hit(8))[:-9], id="torn gz"),
+    ],
+)
+def test_positions_hold_in_files_that_end_oddly(home: Settings, name: str, content: bytes) -> None:
+    file = land(home, name, content, source="apache")
+    materialize(home)
+    for host, left in ((7, hit(8)), (8, b"")):
+        erase(home, ("visitor", f"203.0.113.{host} Browser {host}"))
+        assert b"".join(text_blocks(file)).rstrip(b" ") == left
 
 
 def test_records_are_found_by_position_where_no_field_says_it(home: Settings) -> None:
