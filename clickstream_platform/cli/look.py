@@ -112,8 +112,10 @@ def table_states(lake: "Lake") -> list[dict[str, object]]:
 
 def _behind(lake: "Lake", table: str) -> list[str]:
     """What changed upstream since the table was made, in words."""
+    from clickstream_platform.sessions import DECIDED_BY
+
     found = []
-    for upstream, version in sorted(lake.upstreams(table).items()):
+    for upstream, version in sorted(lake.upstreams(DECIDED_BY.get(table, table)).items()):
         if lake.version(upstream) <= version:
             continue
         changes = lake.changes(upstream, since=version)

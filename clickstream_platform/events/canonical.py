@@ -249,9 +249,8 @@ def referrers_sql() -> str:
 
 
 _PARTS = (
-    "CASE WHEN authority IS NOT NULL THEN nullif(lower(split_part(CASE WHEN "
-    "contains(authority, '@') THEN split_part(authority, '@', -1) ELSE authority END, ':', 1)), "
-    "'') END AS host, "
+    "CASE WHEN authority IS NOT NULL THEN nullif(lower(CASE WHEN site LIKE '[%' THEN "
+    "split_part(site, ']', 1) || ']' ELSE split_part(site, ':', 1) END), '') END AS host, "
     "coalesce(nullif(split_part(split_part(rest, '?', 1), '#', 1), ''), '/') AS path"
 )
 """Host in lower case without user, password and port, null for a bare path; path without query.
@@ -402,18 +401,22 @@ def _zoned(naive: str, time_zone: str) -> str:
 
 
 def _query_value(url: str, key: str) -> str:
-    """SQL for a query parameter, decoded; evaluated only where the URL names it."""
-    found = f"regexp_extract({url}, '[?&]{key}=([^&#]*)', 1)"
+    """SQL for a query parameter, decoded; evaluated only where the URL names it.
+
+    One whose bytes are no UTF-8 stays as it stands: decoding it is an error.
+    """
+    found = f"regexp_extract({url}, '[?&#]{key}=([^&#]+)', 1)"
     return (
         f"CASE WHEN contains({url}, {quoted(key + '=')}) "
-        f"THEN nullif(url_decode(replace({found}, '+', ' ')), '') END"
+        f"THEN nullif(coalesce(TRY(url_decode(replace({found}, '+', ' '))), {found}), '') END"
     )
 
 
 def _click_id(url: str, click_ids: Iterable[str]) -> str:
-    """SQL for the name of the first click id in a URL."""
+    """SQL for the name of the first click id in a URL, in whatever case, that has a value."""
     cases = " ".join(
-        f"WHEN contains({url}, '?{key}=') OR contains({url}, '&{key}=') THEN {quoted(key)}"
+        f"WHEN CASE WHEN contains(lower({url}), {quoted(key + '=')}) "
+        f"THEN regexp_matches({url}, '(?i)[?&#]{key}=[^&#]') ELSE false END THEN {quoted(key)}"
         for key in click_ids
     )
     return f"CASE WHEN contains({url}, '=') THEN CASE {cases} END END"

@@ -13,7 +13,7 @@ from clickstream_platform.sessions.cookieless import (
     refresh_cookieless,
 )
 from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, SessionPolicy
-from clickstream_platform.sessions.refresh import METHOD, refresh_sessions
+from clickstream_platform.sessions.refresh import DECIDED_BY, METHOD, refresh_sessions
 from clickstream_platform.sessions.runaways import runaway_sessions
 from clickstream_platform.sessions.summary import (
     SessionDefinitions,
@@ -26,6 +26,7 @@ from clickstream_platform.sessions.summary import (
 from clickstream_platform.sessions.weights import EngagementWeights, load_engagement_weights
 
 __all__ = [
+    "DECIDED_BY",
     "METHOD",
     "PAGE_VIEWS",
     "PINGS",

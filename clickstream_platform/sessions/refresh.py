@@ -34,6 +34,9 @@ from clickstream_platform.settings import Settings
 METHOD = 2
 """Rises where the same events come to other sessions than before: stored ones are made anew."""
 
+DECIDED_BY = dict.fromkeys((*MADE, RUNAWAYS), DECIDING)
+"""Table whose commits say what each table has taken in: its own do where its rows changed."""
+
 UPSTREAMS = ("events", "identity_map")
 """Tables that sessions are made from."""
 

@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from clickstream_platform.cli.app import app, load_commands, main
-from clickstream_platform.cli.look import UnknownChoiceError
+from clickstream_platform.cli.look import UnknownChoiceError, table_states
 from clickstream_platform.cli.pages import page
 from clickstream_platform.events import Ledger
 from clickstream_platform.events.ledger import Batch
+from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.frames import NOON
+from clickstream_platform_tests.frames import NOON, events_frame, sessions_frame
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("clickstream")
@@ -270,6 +272,23 @@ def test_folder_of_definitions_lies_in_the_data_folder_and_must_exist(data: Path
         f'description = "Tills"\nformat = "csv"\n{till}'
     )
     assert "till" in [row["source"] for row in rows_of("sources", "list", data=data)]
+
+
+def test_sessions_that_a_change_of_events_left_alone_are_not_stale(settings: Settings) -> None:
+    lake = Lake(settings.lake_folder)
+    nothing = pl.DataFrame(schema=polars_schema("session_events"))
+    lake.append("events", events_frame([{"event_id": "e1"}]))
+    lake.append("sessions", sessions_frame([{"session_key": 1}]), consumed={"events": 0})
+    lake.append("session_events", nothing, consumed={"events": 0})
+    lake.append("events", events_frame([{"event_id": "e2"}]))
+
+    def stale() -> list[str]:
+        return [str(row["table"]) for row in table_states(lake) if row["stale"]]
+
+    made = ["sessions", "session_events", "sessionless_events", "runaway_sessions"]
+    assert stale() == made
+    lake.append("session_events", nothing, consumed={"events": 1})
+    assert stale() == []
 
 
 def test_doctor_sees_keys_that_others_can_read(visits: Path, data: Path) -> None:
