@@ -50,8 +50,10 @@ TEXT_OF = {
         "www.paypal.com",
         "news.example.org",
         "localhost",
+        "www.bing.com.",
+        "10.1.2.3",
     ],
-    "landing_host": ["www.example.com", "example.co.uk", "localhost"],
+    "landing_host": ["www.example.com", "example.co.uk.", "localhost", "192.168.2.3"],
 }
 NOTHING: dict[str, str | None] = dict.fromkeys(COLUMNS)
 
@@ -148,10 +150,96 @@ def test_channels_are_googles_and_ai_assistants() -> None:
         pytest.param(
             Link(referrer_host="localhost", landing_host="localhost"), "Direct", id="one label"
         ),
+        pytest.param(
+            Link(referrer_host="10.1.2.3", landing_host="192.168.2.3"),
+            "Referral",
+            id="IP addresses that end alike",
+        ),
+        pytest.param(
+            Link(referrer_host="10.1.2.3", landing_host="10.1.2.3"), "Direct", id="own IP address"
+        ),
+        pytest.param(Link(referrer_host="www.bing.com."), "Organic Search", id="dot of the root"),
+        pytest.param(
+            Link(referrer_host="blog.example.com.", landing_host="www.example.com"),
+            "Direct",
+            id="own site with the dot of the root",
+        ),
+        pytest.param(
+            Link(source="assistant.example", medium="ai-assistant", campaign="(ai-assistant)"),
+            "AI Assistants",
+            id="as Google Analytics writes an assistant that is not listed here",
+        ),
     ],
 )
 def test_channel_of_a_link(said: Link, channel: str) -> None:
     assert channel_of(said, RULES) == channel
+
+
+@pytest.mark.parametrize(
+    ("said", "channel"),
+    [
+        (Link(source="(direct)", campaign="cross-network"), "Direct"),
+        (Link(source="amazon", medium="cpc", campaign="cross-network"), "Cross-network"),
+        (Link(source="amazon", medium="cpc"), "Paid Shopping"),
+        (Link(source="google", medium="cpc", campaign="shopping"), "Paid Shopping"),
+        (Link(source="youtube", medium="cpm"), "Paid Video"),
+        (Link(source="news", medium="cpm"), "Display"),
+        (Link(source="perplexity", campaign="shopping"), "AI Assistants"),
+        (Link(source="facebook", campaign="eshop"), "Organic Shopping"),
+        (Link(source="youtube", medium="social"), "Organic Social"),
+        (Link(source="google", medium="mobile-video"), "Organic Video"),
+        (Link(source="google", medium="referral"), "Organic Search"),
+        (Link(source="email", medium="referral"), "Referral"),
+        (Link(source="email", medium="affiliate"), "Email"),
+        (Link(source="sms", medium="affiliate"), "Affiliates"),
+        (Link(source="sms", medium="audio"), "Audio"),
+        (Link(source="sms", medium="web-push"), "SMS"),
+    ],
+)
+def test_of_two_rules_that_hold_the_first_decides(said: Link, channel: str) -> None:
+    assert channel_of(said, RULES) == channel
+
+
+@pytest.mark.parametrize(
+    ("channel", "media"),
+    [
+        ("Display", "display, banner, expandable, interstitial, cpm"),
+        ("Paid Other", "cpc, ppc, CPV, retargeting, paid, paidsocial"),
+        (
+            "Organic Social",
+            "social, social-network, social-media, sm, social network, social media",
+        ),
+        ("Referral", "referral, app, link"),
+        ("Email", "email, e-mail, e_mail, e mail"),
+        ("Affiliates", "affiliate, affiliates"),
+        ("Mobile Push Notifications", "push, webpush, mobile, notifications"),
+        ("Unassigned", "pushed, newsletter, cost, appointment, prepaid, ppcx"),
+    ],
+)
+def test_medium_alone_names_its_channel(channel: str, media: str) -> None:
+    said = [Link(source="news", medium=medium) for medium in media.split(", ")]
+    assert {channel_of(link, RULES) for link in said} == {channel}
+
+
+@pytest.mark.parametrize("source", ["email", "e-mail", "e_mail", "e mail"])
+def test_mail_may_be_named_as_the_source(source: str) -> None:
+    assert channel_of(Link(source=source), RULES) == "Email"
+
+
+def test_every_click_id_names_a_channel() -> None:
+    channels = {
+        "Paid Search": "gclid gbraid wbraid msclkid yclid",
+        "Paid Social": "ttclid twclid li_fat_id rdt_cid sccid",
+        "Paid Other": "dicbo tblci",
+        "Display": "dclid",
+        "Affiliates": "irclickid awc cjevent",
+        "Email": "mc_cid",
+        "Organic Search": "srsltid",
+        "Organic Social": "epik igshid fbclid",
+    }
+    expected = {name: channel for channel, names in channels.items() for name in names.split()}
+    said = {name: channel_of(Link(click_id_type=name), RULES) for name in RULES.click_ids}
+    assert said == expected
 
 
 @pytest.mark.parametrize(

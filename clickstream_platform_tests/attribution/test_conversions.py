@@ -28,6 +28,7 @@ from clickstream_platform_tests.attribution.world import (
     visit,
 )
 from clickstream_platform_tests.engines import run
+from clickstream_platform_tests.frames import surrogate
 
 RULES = load_conversion_rules()
 SILENCE = silence_of(load_policy())
@@ -86,6 +87,17 @@ def test_order_of_a_person_counts_once_at_its_earliest_event(
     repeated = [purchase("late", "ann", 30, "o1"), purchase("early", "ann", 1, "o1")]
     same_order_of_bob = purchase("bobs", "bob", 2, "o1")
     assert ids(duckdb_backend, tmp_path, *repeated, same_order_of_bob) == ["bobs", "early"]
+
+
+def test_events_of_an_order_at_one_instant_stand_in_order_of_their_keys(
+    tmp_path: Path, duckdb_backend: Backend
+) -> None:
+    world = World()
+    world.add(purchase(f"p{number}", "ann", 1, "o1") for number in range(9))
+    tables = tables_of(world)
+    tables["events"] = tables["events"].sort("event_key", descending=True)
+    first = min(world.happenings, key=surrogate)
+    assert found(duckdb_backend, tmp_path, tables)["conversion_id"].to_list() == [first]
 
 
 def test_events_without_an_order_all_count(tmp_path: Path, duckdb_backend: Backend) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clickstream_platform.attribution import (
     NO_CONSENT,
+    UNATTRIBUTED,
     refresh_conversions,
     refresh_credits,
     refresh_touchpoints,
@@ -30,7 +31,7 @@ from clickstream_platform_tests.attribution.world import (
     write,
 )
 from clickstream_platform_tests.frames import day
-from clickstream_platform_tests.stored import rows_of
+from clickstream_platform_tests.stored import bring, rows_of
 
 STAGES = {
     "touchpoints": refresh_touchpoints,
@@ -139,6 +140,19 @@ def test_late_event_of_an_order_takes_the_place_of_the_one_that_counted(
     assert kept(lake) == ["p0"]
 
 
+def test_order_that_counted_before_does_not_count_again_where_another_one_moves(
+    lake: Lake, settings: Settings, world: World
+) -> None:
+    world.add([purchase("a0", "ann", 3, "o2"), purchase("a2", "ann", 52, "o2")])
+    write(lake, world)
+    refresh(lake, settings)
+    assert kept(lake) == ["a0", "p1"]
+    world.add([purchase("p0", "ann", 27, "o1", 30)])
+    write(lake, world)
+    refresh(lake, settings)
+    assert kept(lake) == ["a0", "p0"]
+
+
 def test_event_of_an_order_counts_again_when_the_earlier_one_goes(
     lake: Lake, settings: Settings, world: World
 ) -> None:
@@ -204,6 +218,50 @@ def test_large_histories_are_computed_in_parts(
     done = refresh(lake, settings, full=True)
     assert done["attribution_credits"].rows_written == whole["attribution_credits"].height
     assert all(rows.equals(whole[name]) for name, rows in stored(lake).items())
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("events", "revenue", Decimal(7)),
+        ("events", "order_id", "o2"),
+        ("events", "is_synthetic", True),
+        ("sessions", "is_bot", True),
+        ("sessions", "country", "DE"),
+        ("sessions", "channel", "Display"),
+        ("sessions", "campaign_name", "spring"),
+    ],
+)
+def test_whatever_decides_a_number_is_seen_to_change(  # noqa: PLR0913, PLR0917 - three say what
+    lake: Lake, settings: Settings, world: World, table: str, column: str, value: object
+) -> None:
+    write(lake, world)
+    refresh(lake, settings)
+    before = stored(lake)
+    rows = world.tables()[table]
+    bring(lake, table, rows.with_columns(pl.lit(value, rows.schema[column]).alias(column)))
+    refresh(lake, settings)
+    incremental = stored(lake)
+    refresh(lake, settings, full=True)
+    assert all(rows.equals(incremental[name]) for name, rows in stored(lake).items())
+    assert not all(rows.equals(before[name]) for name, rows in incremental.items())
+
+
+@pytest.mark.parametrize("hours_before", [0, 30 * 24])
+def test_late_touchpoint_at_either_end_of_the_window_moves_credit(
+    lake: Lake, settings: Settings, hours_before: int
+) -> None:
+    world = World()
+    world.add([purchase("p1", "ann", 1)])
+    write(lake, world)
+    refresh(lake, settings)
+    touch = lake.scan("touchpoints").collect()
+    bring(lake, "touchpoints", touch.clear())
+    refresh_credits(lake, settings)
+    assert credit(lake, "linear") == {"p1": {UNATTRIBUTED: 1.0}}
+    bring(lake, "touchpoints", touch.with_columns(touched_us=pl.lit(hours(1 - hours_before))))
+    refresh_credits(lake, settings)
+    assert credit(lake, "linear") == {"p1": {"Email": 1.0}}
 
 
 @pytest.mark.parametrize(

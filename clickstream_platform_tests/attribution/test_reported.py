@@ -7,7 +7,7 @@ from functools import partial
 from clickstream_platform.attribution import refresh_conversions
 from clickstream_platform.collection.consent_log import refresh_consents, refresh_person_consents
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.frames import NOON, day
+from clickstream_platform_tests.frames import NOON, day, person_consents_frame
 from clickstream_platform_tests.sessions.history import History, visit
 from clickstream_platform_tests.sessions.test_server_events import report, seen
 from clickstream_platform_tests.stored import rows_of
@@ -49,6 +49,22 @@ def test_no_purchase_is_lost_and_a_late_visit_takes_it_in(settings: Settings) ->
     assert conversions_of(history)[0] == ("ann", False, ten)
     history.add(report_at_home("again", 2, order_id="o0", revenue=Decimal(99)))
     assert conversions_of(history) == [("ann", False, ten), ("ann", True, ten)]
+
+
+def test_report_outside_of_sessions_follows_what_its_person_and_its_country_allow(
+    settings: Settings,
+) -> None:
+    # Nobody was asked: in Germany that is no, in the US yes. Then she says no herself.
+    history = History(settings)
+    history.add(report("s0", 0, country="DE"), report_at_home("s1", DAY))
+    assert len(conversions_of(history)) == 1
+    history.add(report_at_home("s0", 0))
+    assert len(conversions_of(history)) == 2
+    for said, kept in (("nn", 0), ("yn", 2)):
+        history.lake.overwrite("person_consents", person_consents_frame({"ann": said}))
+        refresh_conversions(history.lake, settings)
+        rows = history.lake.scan("conversions").collect()
+        assert rows["is_attributable"].to_list() == [False] * kept
 
 
 def test_report_about_a_visitor_is_of_its_person(settings: Settings) -> None:

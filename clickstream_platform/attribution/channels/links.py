@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clickstream_platform.attribution.channels.rules import ChannelRules, Condition, FieldName
-from clickstream_platform.attribution.channels.words import SITE, fold, part_of
+from clickstream_platform.attribution.channels.words import SITE, fold, fold_host, part_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ def traffic_source_of(link: Link, rules: ChannelRules) -> TrafficSource:
     """
     if fold(link.source) or fold(link.medium):
         return TrafficSource(fold(link.source) or None, fold(link.medium) or None)
-    host = _outside(rules, fold(link.referrer_host), fold(link.landing_host))
+    host = _outside(rules, fold_host(link.referrer_host), fold_host(link.landing_host))
     click_id = rules.click_ids.get(fold(link.click_id_type))
     if click_id and not (host and click_id.yields_to_referrer):
         return TrafficSource(click_id.source, click_id.medium)
@@ -51,7 +51,7 @@ def channel_of(link: Link, rules: ChannelRules) -> str:
         "medium": medium or "",
         "campaign": fold(link.campaign),
         "click_id_type": fold(link.click_id_type),
-        "referrer_host": fold(link.referrer_host),
+        "referrer_host": fold_host(link.referrer_host),
         "source_category": rules.category(source) or "",
     }
     for rule in rules.rules:

@@ -12,7 +12,7 @@ import polars as pl
 
 from clickstream_platform.attribution.channels.links import MEDIUM_OF
 from clickstream_platform.attribution.channels.rules import ChannelRules, Condition, FieldName
-from clickstream_platform.attribution.channels.words import BRAND, SITE, SPACE, UNSET
+from clickstream_platform.attribution.channels.words import BRAND, ROOT, SITE, SPACE, UNSET
 
 LINK = (
     "campaign_source",
@@ -82,6 +82,10 @@ def with_channel(sessions: ir.Table, rules: ChannelRules) -> ir.Table:
 def _with_channel_by_row(links: ir.Table, rules: ChannelRules) -> ir.Table:
     # One step per mutate: each value is written once into the query, however often it is read.
     table = links.mutate(**{f"link_{name}": _fold(links[name]) for name in LINK})
+    table = table.mutate(
+        link_referrer_host=table.link_referrer_host.re_replace(ROOT, ""),
+        link_landing_host=table.link_landing_host.re_replace(ROOT, ""),
+    )
     table = table.mutate(
         link_names_itself=(table.link_campaign_source != "") | (table.link_campaign_medium != ""),
         link_outside=_outside_host(rules, table.link_referrer_host, table.link_landing_host),
