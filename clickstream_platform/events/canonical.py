@@ -5,6 +5,7 @@ are not copied again: what events hold beside is put beside them, not joined int
 (`docs/decisions`).
 """
 
+import re
 import tomllib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -264,7 +265,8 @@ def _parted(column: str) -> str:
     authority = f"split_part(split_part(split_part({after}, '/', 1), '?', 1), '#', 1)"
     return (
         f"SELECT *, CASE WHEN authority IS NULL THEN {column} ELSE "
-        f"substr({after}, length(authority) + 1) END AS rest FROM ("
+        f"substr({after}, length(authority) + 1) END AS rest, CASE WHEN contains(authority, '@') "
+        "THEN split_part(authority, '@', -1) ELSE authority END AS site FROM ("
         f"SELECT {column}, CASE WHEN {column}[1] <> '/' THEN {authority} END AS authority "
         f"FROM {column}s)"
     )
@@ -416,7 +418,8 @@ def _click_id(url: str, click_ids: Iterable[str]) -> str:
     """SQL for the name of the first click id in a URL, in whatever case, that has a value."""
     cases = " ".join(
         f"WHEN CASE WHEN contains(lower({url}), {quoted(key + '=')}) "
-        f"THEN regexp_matches({url}, '(?i)[?&#]{key}=[^&#]') ELSE false END THEN {quoted(key)}"
+        f"THEN regexp_matches({url}, {quoted(f'(?i)[?&#]{re.escape(key)}=[^&#]')}) ELSE false END "
+        f"THEN {quoted(key)}"
         for key in click_ids
     )
     return f"CASE WHEN contains({url}, '=') THEN CASE {cases} END END"

@@ -99,6 +99,49 @@ BROKEN: dict[str, dict[str, object]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        pytest.param("?utm_source=caf%C3%A9", {"campaign_source": "caf\u00e9"}, id="UTF-8"),
+        pytest.param("?utm_source=caf%E9", {"campaign_source": "caf%E9"}, id="Latin-1"),
+        pytest.param("?utm_source=%FF%FE", {"campaign_source": "%FF%FE"}, id="no text at all"),
+        pytest.param("?utm_source=%E0%A4%A", {"campaign_source": "%E0%A4%A"}, id="cut off"),
+        pytest.param("?utm_source=%ED%A0%80", {"campaign_source": "%ED%A0%80"}, id="surrogate"),
+        pytest.param("?utm_source=&utm_source=b", {"campaign_source": "b"}, id="first is empty"),
+        pytest.param("?utm_source=", {"campaign_source": None}, id="empty"),
+        pytest.param(
+            "#utm_source=a&utm_medium=b",
+            {"campaign_source": "a", "campaign_medium": "b"},
+            id="in the fragment",
+        ),
+        pytest.param("?ScCid=x", {"click_id_type": "sccid"}, id="click id in capitals"),
+        pytest.param("?gclid=&fbclid=x", {"click_id_type": "fbclid"}, id="empty click id"),
+        pytest.param("?xgclid=1", {"click_id_type": None}, id="name that ends like a click id"),
+    ],
+)
+def test_campaign_is_read_from_any_address(
+    settings: Settings, address: str, expected: dict[str, str | None]
+) -> None:
+    other = event(2, page_url="https://shop.example.com/?utm_source=other")
+    rows = load(settings, [event(1, page_url=f"https://shop.example.com/{address}"), other])
+    found = rows.filter(event_id="e1").row(0, named=True)
+    assert {name: found[name] for name in expected} == expected
+    keep_promises(settings)
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        ("[2001:db8::1]:8080", "[2001:db8::1]"),
+        ("ann:secret@[2001:DB8::1]", "[2001:db8::1]"),
+        ("ann@Shop.example:443", "shop.example"),
+    ],
+)
+def test_host_is_without_user_and_port(settings: Settings, authority: str, host: str) -> None:
+    rows = load(settings, [event(1, page_url=f"https://{authority}/p?a=b")])
+    assert rows.select("page_host", "page_path").rows() == [(host, "/p")]
+
+
 def test_every_rule_is_broken_alone_by_one_record(settings: Settings) -> None:
     records = [event(number, **fields) for number, fields in enumerate(BROKEN.values())]
     load(settings, [*records, '{"event_name": "page_view", "visitor'])
