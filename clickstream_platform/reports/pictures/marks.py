@@ -49,16 +49,12 @@ def day_axis(days: pl.Series) -> alt.X:
     """Days from left to right: each named while they are few, with the year where there are two."""
     first, last = days.min(), days.max()
     span = (last - first).days + 1 if isinstance(first, date) and isinstance(last, date) else 0
-    ticks: dict[str, object] = {"format": "%-d %b", "tickCount": "week"}
+    axis = alt.Axis(grid=False, labelOverlap="greedy", format="%-d %b", tickCount="week")
     if span > YEAR_DAYS:
-        ticks = {"format": "%b %Y", "tickCount": "month"}
+        axis = alt.Axis(grid=False, labelOverlap="greedy", format="%b %Y", tickCount="month")
     elif span <= FEW_DAYS:
-        named = days.unique().sort()
-        ticks = {
-            "format": "%-d %b",
-            "values": [alt.DateTime(year=it.year, month=it.month, date=it.day) for it in named],
-        }
-    axis = alt.Axis(grid=False, labelOverlap="greedy", **ticks)
+        named = [alt.DateTime(year=it.year, month=it.month, date=it.day) for it in days.unique()]
+        axis = alt.Axis(grid=False, labelOverlap="greedy", format="%-d %b", values=named)
     return alt.X("yearmonthdate(day):T", title=None, axis=axis)
 
 
