@@ -1,6 +1,7 @@
 """The command that serves the Dagster UI with its daemon, and the report, on this machine alone."""
 
 import signal
+import socket
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,9 +12,34 @@ import typer
 
 from clickstream_platform.cli.app import Data, app, settings_of
 from clickstream_platform.cli.output import say
+from clickstream_platform.errors import ClickstreamError
 
 LOOPBACK = "127.0.0.1"
 """The UI has no users of its own: a guard goes in front of it before anybody else can reach it."""
+
+
+class PortInUseError(ClickstreamError, OSError):
+    """The UI or the report cannot listen where it should."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            f"Port {port} is in use: perhaps `clickstream serve` runs already. End what listens "
+            "there, or choose another by --port; the report takes the one after it."
+        )
+
+
+def require_free(port: int) -> None:
+    """Refuse a port that something listens at, before anything is started.
+
+    Raises:
+        PortInUseError: It is in use.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            raise PortInUseError(port) from None
 
 
 class ReportHandler(SimpleHTTPRequestHandler):
@@ -44,6 +70,8 @@ def serve(
 
     settings = settings_of(data)
     settings.reports.mkdir(parents=True, exist_ok=True)
+    for taken in (port, port + 1):
+        require_free(taken)
     handler = partial(ReportHandler, directory=str(settings.reports))
     with ThreadingHTTPServer((LOOPBACK, port + 1), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()

@@ -21,6 +21,7 @@ from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.stages import EVENTS, REQUESTS, STAGES, Stage, Work
 from clickstream_platform.orchestration.tables import TRANSIENT, refusals, tick
 from clickstream_platform.orchestration.watches import canary_evaluation
+from clickstream_platform.settings import Settings
 
 if TYPE_CHECKING:
     from clickstream_platform.lake import Refreshed
@@ -112,6 +113,23 @@ class Replay(dg.Config):
     code: str | None = Field(None, description="That break this rule; all unless given.")
 
 
+def require_choice(config: Replay, settings: Settings) -> None:
+    """Refuse a source that never delivered and has no adapter, and a rule that is none."""
+    from clickstream_platform.events import Ledger, load_adapters, violation_codes
+
+    with refusals():
+        sources = {str(row["source"]) for row in Ledger(settings.state).totals()}
+        sources |= {*load_adapters(settings.definitions)}
+    chosen = (("source", config.source, sources), ("code", config.code, violation_codes()))
+    for name, value, known in chosen:
+        if value is not None and value not in known:
+            message = (
+                f"{name}: there is none of that name. One of {', '.join(sorted(known))}; or leave "
+                "it out for all. `clickstream quarantine list` shows what waits."
+            )
+            raise dg.Failure(message, allow_retries=False)
+
+
 def opaque(request_id: str) -> str:
     """The identifier, if it can be one; what else was given is not repeated."""
     if REQUEST_ID.fullmatch(request_id) is None:
@@ -186,6 +204,8 @@ def replay_waiting_records(
 ) -> None:
     """Derive batches with waiting records anew, under today's adapters and rules."""
     from clickstream_platform.events import replay_quarantine
+
+    require_choice(config, platform.settings())
 
     def replay(work: Work) -> "list[Refreshed]":
         return [replay_quarantine(work.settings, source=config.source, code=config.code)]

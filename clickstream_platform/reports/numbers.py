@@ -18,13 +18,30 @@ def share(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{value * 100:,.{digits}f} %"
 
 
+def counted(value: float, one: str, many: str = "") -> str:
+    """A whole number with what it counts: 1 day, 2 days."""
+    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+
+
+SCALES = ((1e12, "tn"), (1e9, "bn"), (1e6, "M"))
+"""Units of numbers that would not fit into a headline."""
+
+LONGEST_AMOUNT = 1e8
+"""Amount from which on the whole number would not fit into a headline."""
+
+
 def short_count(value: float) -> str:
     """A whole number short enough for a headline: 12,345 or 1.23 M."""
-    return f"{value / 1e6:,.2f} M" if value >= 1e6 else count(value)  # noqa: PLR2004 - a million
+    for size, unit in SCALES:
+        if abs(value) >= size:
+            return f"{value / size:,.2f} {unit}"
+    return count(value)
 
 
 def money(value: float) -> str:
-    """An amount: with two decimals while they matter."""
+    """An amount: with two decimals while they matter, short where the whole would not fit."""
+    if abs(value) >= LONGEST_AMOUNT:
+        return short_count(value)
     return f"{value:,.2f}" if abs(value) < 1_000 else f"{value:,.0f}"  # noqa: PLR2004 - a thousand
 
 

@@ -68,10 +68,12 @@ def _everything(
     days = min(period.days, COMPARED_DAYS)
     dates = [period.last_date - timedelta(days=back) for back in range(days)]
     compared = compare_policies(lake, settings, preset_policies(settings), dates=dates)
+    ends = dict.fromkeys(map(numbers.day, (period.first_date, period.last_date)))
     return {
-        "headline": f"{numbers.day(period.first_date)} to {numbers.day(period.last_date)}",
-        "about": f"{period.days} days of {_sources(ledger)}, time zone {settings.time_zone}. "
-        "People are visitors and users believed to be one human; bots are left out unless named.",
+        "headline": " to ".join(ends),
+        "about": f"{numbers.counted(period.days, 'day')} of {_sources(ledger)}, time zone "
+        f"{settings.time_zone}. People are visitors and users believed to be one human; bots are "
+        "left out unless named.",
         "cards": sections.cards(subject, ledger),
         "sections": [
             sections.traffic(subject),

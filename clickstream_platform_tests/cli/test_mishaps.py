@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 import sqlite3
 import struct
 import sys
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from clickstream_platform.cli.app import app, load_commands, main
 from clickstream_platform.cli.output import counted, printable
+from clickstream_platform.cli.serve import PortInUseError
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.orchestration.rebuilding import mend, rebuild
 from clickstream_platform.orchestration.running import (
@@ -387,3 +389,15 @@ def test_full_disk_under_the_history_of_runs_is_told(tmp_path: Path) -> None:
     told = r"state/dagster cannot be used: database or disk is full\. Check that the disk has room"
     with pytest.raises(RunHistoryError, match=told), opened(load_settings(tmp_path)):
         raise full
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["port of the UI", "port of the report"])
+def test_port_in_use_is_named_before_anything_starts(tmp_path: Path, behind: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = clickstream("serve", "--port", str(port - behind), data=tmp_path)
+    assert isinstance(done.exception, PortInUseError)
+    assert f"Port {port} is in use" in str(done.exception)
+    assert "Dagster UI:" not in done.output

@@ -147,6 +147,20 @@ def test_leak_scan_counts_then_masks_and_tells_no_value(
         assert not file.is_file() or b"ann@example.com" not in file.read_bytes(), file
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [("source", "web_ship", "canonical"), ("code", "event_nam_missing", "record_unreadable")],
+)
+def test_replay_knows_no_such_source_or_rule(
+    settings: Settings, instance: dg.DagsterInstance, name: str, value: str, known: str
+) -> None:
+    config = {"replay_waiting_records": {"config": {name: value}}}
+    result = run(settings, instance, "replay_quarantine", config)
+    assert not result.success
+    assert f"{name}: there is none of that name." in said(instance, result)
+    assert known in said(instance, result)
+
+
 @pytest.mark.parametrize("job", ["watch", "retention_check"])
 def test_what_only_looks_runs_and_writes_no_table(
     settings: Settings, instance: dg.DagsterInstance, job: str

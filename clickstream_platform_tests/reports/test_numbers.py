@@ -37,3 +37,25 @@ def test_title_leaves_the_unit_to_the_value() -> None:
     assert title_of("mean_duration_s") == "Mean duration"
     assert title_of("newest_at") == "Newest"
     assert title_of("sessions") == "Sessions"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.0, "0.00"),
+        (999.5, "999.50"),
+        (-1_234.5, "-1,234"),
+        (99_999_999.0, "99,999,999"),
+        (154_430_000.0, "154.43 M"),
+        (-2_500_000_000.0, "-2.50 bn"),
+        (3_000_000_000_000.0, "3.00 tn"),
+    ],
+)
+def test_amount_fits_into_a_headline(value: float, written: str) -> None:
+    assert numbers.money(value) == written
+
+
+def test_one_is_no_plural() -> None:
+    assert numbers.counted(1, "day") == "1 day"
+    assert numbers.counted(0, "day") == "0 days"
+    assert numbers.counted(1_200, "person", "people") == "1,200 people"

@@ -153,6 +153,35 @@ def test_bot_rules_are_shown_beside_what_they_match(shop: Lake, settings: Settin
     assert "<b>" not in page.read_text()
 
 
+def test_page_of_one_day_names_it_once(lake: Lake, settings: Settings) -> None:
+    lake.append("events", events_frame([{"event_id": "e", "occurred_at": NOON}]))
+    lake.append("sessions", sessions_frame([{"started_at": NOON}]))
+    text = text_of(write_report(lake, settings, now=NOW))
+    assert "1 March 2026 to" not in text
+    assert "1 day of" in text
+    assert "with 1 session." in text
+    assert "The events of the last 1 day as" in text
+
+
+def test_page_tells_of_no_stay_where_all_bounce(written: Written) -> None:
+    text = text_of(written.page)
+    assert "100.0 % have one event; all bounce." in text
+    assert "others stay" not in text
+
+
+def test_funnel_that_loses_nobody_names_no_loss(settings: Settings) -> None:
+    history = History(settings)
+    steps = ("view_item", "add_to_cart", "begin_checkout", "purchase")
+    events = [
+        visit(step, "ann", at, event_name=step, country="US") for at, step in enumerate(steps)
+    ]
+    history.add(*events)
+    history.refresh()
+    text = text_of(write_report(history.lake, settings, now=NOW))
+    assert "100.0 % of the 1 person who viewed an item purchased." in text
+    assert "Most are lost" not in text
+
+
 def test_page_is_replaced_whole(written: Written) -> None:
     settings = written.settings
     write_report(Lake(settings.lake_folder), settings, now=NOW)

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
+import vl_convert
 
 from clickstream_platform.reports import pictures
 
@@ -65,3 +66,86 @@ def test_png_is_a_small_image_of_the_asked_width() -> None:
 def test_channels_past_the_colors_share_one() -> None:
     colors = pictures.channel_colors(["Direct", "Email", pictures.OTHER])
     assert colors == ["var(--c1)", "var(--c2)", "var(--rest)"]
+
+
+def drawn(picture: pictures.Picture) -> str:
+    """The picture as SVG."""
+    return vl_convert.vegalite_to_svg(
+        pictures.specification(picture, description="") | {"width": 600}
+    )
+
+
+def labels(picture: pictures.Picture) -> list[str]:
+    """What stands in the picture."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", drawn(picture))
+
+
+def by_day(days: int, **columns: list[int] | list[str]) -> pl.DataFrame:
+    """A frame of so many days from 2 March 2026, a Monday."""
+    first = date(2026, 3, 2)
+    return pl.DataFrame({"day": [first + timedelta(days=n) for n in range(days)], **columns})
+
+
+def test_one_day_is_seen() -> None:
+    one, two = (
+        drawn(pictures.sessions_by_day(by_day(days, sessions=[1] * days, people=[1] * days)))
+        for days in (1, 2)
+    )
+    assert one.count('aria-roledescription="point"') == 2
+    assert two.count('aria-roledescription="point"') == 0
+
+
+def test_each_of_few_days_is_named() -> None:
+    events = by_day(3, visitor_type=["People"] * 3, events=[1, 2, 3])
+    assert {"2 Mar", "3 Mar", "4 Mar"} <= set(labels(pictures.events_by_day(events)))
+
+
+def test_days_of_many_years_are_named_with_the_year() -> None:
+    events = by_day(900, visitor_type=["People"] * 900, events=[1] * 900)
+    assert "Jan 2027" in labels(pictures.events_by_day(events))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+def test_what_is_counted_has_whole_ticks(most: int) -> None:
+    counted = by_day(30, sessions=[most] * 30, people=[1] * 30)
+    lengths = pl.DataFrame({"band": ["one event", "10 s"], "sessions": [most, 0]})
+    for picture in (pictures.sessions_by_day(counted), pictures.session_durations(lengths)):
+        found = [text for text in labels(picture) if re.fullmatch(r"[0-9.]+[a-zA-Z]*", text)]
+        assert len(found) >= 2
+        assert all(text.isdigit() for text in found)
+
+
+@pytest.mark.parametrize(
+    ("most", "written"), [(2_000_000, {"0", "1M", "2M"}), (4_000_000_000, {"0", "2bn", "4bn"})]
+)
+def test_units_of_an_axis_are_those_that_people_know(most: int, written: set[str]) -> None:
+    events = by_day(1, visitor_type=["People"], events=[most])
+    assert written <= set(labels(pictures.events_by_day(events)))
+
+
+def test_share_of_a_conversion_is_no_million() -> None:
+    earned = pl.DataFrame(
+        {"model": ["linear"], "channel": ["Email"], "conversions": [0.4], "revenue": [0.4]}
+    )
+    found = labels(pictures.channel_credits(earned, "linear", "EUR"))
+    assert "0.2" in found
+    assert not [text for text in found if re.fullmatch(r"[0-9.]+m", text)]
+
+
+def test_week_is_drawn_whole() -> None:
+    hours = pl.DataFrame({"weekday": [1], "hour": [6], "sessions": [1]})
+    assert set(pictures.WEEKDAYS) <= set(labels(pictures.sessions_by_hour(hours)))
+
+
+def test_titles_of_axes_have_a_color_of_the_page() -> None:
+    sizes = pl.DataFrame({"identifiers": ["2"], "people": [3]})
+    title = re.search(r"<text[^>]*>Identifiers</text>", drawn(pictures.cluster_sizes(sizes)))
+    assert title is not None
+    assert "var(--muted)" in title[0]
+
+
+def test_name_that_looks_like_a_color_stays_a_name() -> None:
+    segments = pl.DataFrame(
+        {"segment": ["var(--mine)"], "members": [1], "joined": [0], "departed": [0]}
+    ).with_columns(owner=pl.lit("growth"), purpose=pl.lit("marketing"))
+    assert pictures.png(pictures.segments(segments), title="Segments").startswith(b"\x89PNG")

@@ -123,7 +123,7 @@ def channel_credits(frame: pl.DataFrame, model: str, currency: str) -> Picture:
         "channel:N", title=None, sort=alt.EncodingSortField("number", op="sum", order="descending")
     )
     bars = base.mark_bar(color="var(--c1)", cornerRadiusEnd=3, height={"band": 0.7}).encode(
-        x=alt.X("number:Q", title=None, axis=number_axis(5)),
+        x=alt.X("number:Q", title=None, axis=number_axis()),
         y=y,
         tooltip=[tip("channel", "Channel"), *tips],
     )

@@ -1,6 +1,7 @@
 """What pictures are made of: axes, tips, colours by name, and bars with their number."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import TypeAlias
 
 import altair as alt
@@ -21,7 +22,7 @@ def bars_of(
     counted = tip(number, number.capitalize(), ",")
     y = alt.Y(f"{label}:N", title=None, sort=frame[label].to_list(), axis=alt.Axis(labelLimit=200))
     bars = base.mark_bar(color=color, cornerRadiusEnd=3, height={"band": 0.7}).encode(
-        x=alt.X(f"{number}:Q", title=None, axis=number_axis(5)),
+        x=alt.X(f"{number}:Q", title=None, axis=number_axis(counts=frame[number])),
         y=y,
         tooltip=[named, counted, *tips],
     )
@@ -37,17 +38,45 @@ def height_of(labels: pl.Series, each: int) -> int:
     return each * max(1, labels.n_unique())
 
 
-def day_axis() -> alt.X:
-    """Days from left to right."""
-    axis = alt.Axis(format="%-d %b", grid=False, tickCount="week", labelOverlap="greedy")
+FEW_DAYS = 10
+"""Days of which each has its label."""
+
+YEAR_DAYS = 366
+"""Days beyond which a date without its year is not one day."""
+
+
+def day_axis(days: pl.Series) -> alt.X:
+    """Days from left to right: each named while they are few, with the year where there are two."""
+    first, last = days.min(), days.max()
+    span = (last - first).days + 1 if isinstance(first, date) and isinstance(last, date) else 0
+    axis = alt.Axis(grid=False, labelOverlap="greedy", format="%-d %b", tickCount="week")
+    if span > YEAR_DAYS:
+        axis = alt.Axis(grid=False, labelOverlap="greedy", format="%b %Y", tickCount="month")
+    elif span <= FEW_DAYS:
+        named = [alt.DateTime(year=it.year, month=it.month, date=it.day) for it in days.unique()]
+        axis = alt.Axis(grid=False, labelOverlap="greedy", format="%-d %b", values=named)
     return alt.X("yearmonthdate(day):T", title=None, axis=axis)
 
 
-def number_axis(ticks: int | None = None, *, values: Sequence[int] | None = None) -> alt.Axis:
-    """An axis of numbers, each in its own unit: with about so many ticks, or with these."""
+NUMBER = (
+    "abs(datum.value) < 1 ? format(datum.value, '~g') : "
+    "replace(replace(format(datum.value, '~s'), 'G', 'bn'), 'T', 'tn')"
+)
+"""Label of a tick: 0.2, 5, 1.5k, 2M, 3bn. The unit of 0.2 would be m, which reads as a million."""
+
+
+def number_axis(ticks: int = 5, *, counts: pl.Series | None = None) -> alt.Axis:
+    """An axis of numbers, each in its own unit, with about so many ticks; of counts, whole ones."""
+    # `tickMinStep` lets 0.5 pass; no more ticks than the largest count has none between two.
+    if counts is not None and isinstance(largest := counts.max(), int):
+        ticks = max(1, min(ticks, largest))
     # A format of the axis would write every label in one unit: 0k, 0.5k, 1k.
-    chosen = {"tickCount": ticks} if values is None else {"values": list(values)}
-    return alt.Axis(labelExpr="format(datum.value, '~s')", **chosen)
+    return alt.Axis(labelExpr=NUMBER, tickCount=ticks)
+
+
+def symlog_axis() -> alt.Axis:
+    """An axis of numbers on a scale of symlog, which on its own takes few ticks, and high ones."""
+    return alt.Axis(labelExpr=NUMBER, values=[0, *(10**power for power in range(10))])
 
 
 def share_of_all() -> alt.X:

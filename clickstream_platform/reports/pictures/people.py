@@ -5,11 +5,8 @@ from collections.abc import Mapping
 import altair as alt
 import polars as pl
 
-from clickstream_platform.reports.pictures.marks import color_of, number_axis, tip
+from clickstream_platform.reports.pictures.marks import color_of, symlog_axis, tip
 from clickstream_platform.reports.pictures.style import Picture
-
-POWERS = [0, *(10**power for power in range(10))]
-"""Where an axis of symlog has its ticks; on its own it takes few, and high ones."""
 
 
 def cluster_sizes(frame: pl.DataFrame) -> Picture:
@@ -23,7 +20,7 @@ def cluster_sizes(frame: pl.DataFrame) -> Picture:
                 "people:Q",
                 title="People, log scale",
                 scale=alt.Scale(type="symlog"),
-                axis=number_axis(values=POWERS),
+                axis=symlog_axis(),
             ),
             tooltip=[tip("identifiers", "Identifiers"), tip("people", "People", ",")],
         )

@@ -77,7 +77,7 @@ def quarantine_reasons(frame: pl.DataFrame) -> Picture:
                 sort=order["reason"].to_list(),
                 axis=alt.Axis(domain=False, labelLimit=260),
             ),
-            x=alt.X("records:Q", title=None, axis=number_axis(5)),
+            x=alt.X("records:Q", title=None, axis=number_axis(counts=named["records"])),
             color=color_of("source", sources, CATEGORICAL),
             tooltip=[
                 tip("source", "Source"),
@@ -97,8 +97,8 @@ def late_by_day(frame: pl.DataFrame) -> Picture:
         alt.Chart(frame)
         .mark_bar(cornerRadiusEnd=1)
         .encode(
-            x=day_axis(),
-            y=alt.Y("events:Q", title=None, axis=number_axis(4)),
+            x=day_axis(frame["day"]),
+            y=alt.Y("events:Q", title=None, axis=number_axis(4, counts=frame["events"])),
             color=color_of("source", sorted(set(frame["source"])), CATEGORICAL),
             tooltip=[day_tip(), tip("source", "Source"), tip("events", "Late events", ",")],
         )

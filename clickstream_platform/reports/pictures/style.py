@@ -74,7 +74,7 @@ def png(picture: Picture, *, title: str, width: int = 560, height: int = 170) ->
     size = {"width": width} | ({} if "height" in spec else {"height": height})
     text = json.dumps(spec | size | {"title": title, "background": "#ffffff", "config": _config()})
     colors = LIGHT | {"--on-accent": "#ffffff"}
-    plain = re.sub(r"var\((--[a-z0-9-]+)\)", lambda found: colors[found[1]], text)
+    plain = re.sub(r"var\((--[a-z0-9-]+)\)", lambda found: colors.get(found[1], found[0]), text)
     return _packed(vl_convert.vegalite_to_png(plain, scale=1.25))
 
 
@@ -111,6 +111,9 @@ def _config() -> dict[str, Any]:
         "ticks": False,
         "labelPadding": 6,
         "labelFontSize": 12,
+        "titleColor": "var(--muted)",
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
     }
     return {
         "background": "transparent",

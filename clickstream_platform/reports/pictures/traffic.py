@@ -26,8 +26,8 @@ def events_by_day(frame: pl.DataFrame) -> Picture:
         .transform_calculate(order="datum.visitor_type === 'People' ? 0 : 1")
         .mark_bar(cornerRadiusEnd=1)
         .encode(
-            x=day_axis(),
-            y=alt.Y("events:Q", title=None, axis=number_axis(4)),
+            x=day_axis(frame["day"]),
+            y=alt.Y("events:Q", title=None, axis=number_axis(4, counts=frame["events"])),
             color=color_of("visitor_type", kinds, ["var(--c1)", "var(--rest)"]),
             order="order:Q",
             opacity=alt.condition(picked, alt.value(1), alt.value(0.15)),
@@ -47,9 +47,11 @@ def sessions_by_day(frame: pl.DataFrame) -> Picture:
         nearest=True, on="pointerover", clear="pointerout", fields=["day"], empty=False
     )
     base = alt.Chart(long)
-    lines = base.mark_line(strokeWidth=2.2, strokeJoin="round").encode(
-        x=day_axis(),
-        y=alt.Y("number:Q", title=None, axis=number_axis(4)),
+    # A line through one day is nothing to see.
+    lone = frame["day"].n_unique() == 1 and alt.OverlayMarkDef(filled=True, size=55)
+    lines = base.mark_line(strokeWidth=2.2, strokeJoin="round", point=lone).encode(
+        x=day_axis(frame["day"]),
+        y=alt.Y("number:Q", title=None, axis=number_axis(4, counts=long["number"])),
         color=color_of("measure", ["Sessions", "People"], ["var(--c1)", "var(--c2)"]),
     )
     points = lines.mark_point(filled=True, size=55, opacity=1).transform_filter(near)
@@ -57,7 +59,7 @@ def sessions_by_day(frame: pl.DataFrame) -> Picture:
         base.transform_pivot("measure", value="number", groupby=["day"])
         .mark_rule(color="var(--muted)", strokeWidth=1)
         .encode(
-            x=day_axis(),
+            x=day_axis(frame["day"]),
             opacity=alt.condition(near, alt.value(0.6), alt.value(0)),
             tooltip=[day_tip(), tip("Sessions", "Sessions", ","), tip("People", "People", ",")],
         )
@@ -87,7 +89,12 @@ def sessions_by_hour(frame: pl.DataFrame) -> Picture:
                     domain=False,
                 ),
             ),
-            y=alt.Y("weekday:O", title=None, sort=WEEKDAYS, axis=alt.Axis(domain=False)),
+            y=alt.Y(
+                "weekday:O",
+                title=None,
+                scale=alt.Scale(domain=WEEKDAYS),
+                axis=alt.Axis(domain=False),
+            ),
             opacity=alt.Opacity("sessions:Q", legend=None, scale=alt.Scale(range=[0.05, 1])),
             tooltip=[
                 tip("weekday", "Day"),

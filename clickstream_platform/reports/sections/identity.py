@@ -5,7 +5,7 @@ import polars as pl
 from clickstream_platform.reports import numbers, pictures
 from clickstream_platform.reports.sections.parts import Figure, Section, Subject, figure, total
 
-NO_MERGES = "Nobody has signed in yet: every visitor is a person of its own."
+NO_MERGES = "Nobody was merged yet: every visitor is a person of its own until a login links two."
 
 
 def identity(subject: Subject) -> Section:
@@ -26,8 +26,10 @@ def identity(subject: Subject) -> Section:
                 "cluster-sizes",
                 "Identifiers of a person",
                 pictures.cluster_sizes(sizes),
-                takeaway=f"{numbers.count(people)} people have more than one identifier, "
-                f"{numbers.count(pairs)} of them one visitor and one user.",
+                takeaway=""
+                if sizes.is_empty()
+                else f"{numbers.counted(people, 'person has', 'people have')} more than one "
+                f"identifier, {numbers.count(pairs)} of them one visitor and one user.",
                 table=subject.table(sizes.drop("least")),
                 is_open=True,
                 empty=NO_MERGES if sizes.is_empty() else "",

@@ -140,7 +140,7 @@ def segments(subject: Subject) -> Section:
     live = frame.filter(~pl.col("is_expired"))
     largest = live.row(0, named=True) if not live.is_empty() else None
     words = (
-        f"Largest: {largest['segment']}, {numbers.count(largest['members'])} people."
+        f"Largest: {largest['segment']}, {numbers.counted(largest['members'], 'person', 'people')}."
         if largest
         else ""
     )
@@ -180,11 +180,14 @@ def _funnel_words(reached: list[int]) -> str:
     steps = list(pictures.STEPS.values())
     kept = [share_of(after, before) for before, after in itertools.pairwise(reached)]
     worst = kept.index(min(kept))
-    return (
-        f"{numbers.share(share_of(reached[-1], reached[0]))} of the {numbers.count(reached[0])} "
-        f"people who viewed an item purchased. Most are lost between “{steps[worst]}” and "
-        f"“{steps[worst + 1]}”."
+    viewers = numbers.counted(reached[0], "person", "people")
+    words = (
+        f"{numbers.share(share_of(reached[-1], reached[0]))} of the {viewers} "
+        "who viewed an item purchased."
     )
+    if reached[-1] == reached[0]:
+        return words
+    return f"{words} Most are lost between “{steps[worst]}” and “{steps[worst + 1]}”."
 
 
 def _model_words(shown: pl.DataFrame) -> str:
@@ -204,6 +207,8 @@ def _model_words(shown: pl.DataFrame) -> str:
     top = spread.sort(pl.col("high") - pl.col("low"), "channel", descending=[True, False]).row(
         0, named=True
     )
+    if numbers.share(top["low"]) == numbers.share(top["high"]):
+        return "Every model gives each channel the same. Click a channel to follow it."
     return (
         f"Models disagree most on {top['channel']}: {numbers.share(top['low'])} of conversions "
         f"({top['least'].lower()}) to {numbers.share(top['high'])} ({top['most'].lower()}). "

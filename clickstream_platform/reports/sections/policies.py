@@ -25,9 +25,9 @@ def policies(subject: Subject, compared: Comparison, *, days: int) -> Section:
     return Section(
         id="policies",
         title="Other rules for sessions",
-        lead=f"The events of the last {days} days as sessions of other products. What a bounce is "
-        "stays ours, so these are not their bounce rates; `clickstream sessions compare` takes in "
-        "all days.",
+        lead=f"The events of the last {numbers.counted(days, 'day')} as sessions of other "
+        "products. What a bounce is stays ours, so these are not their bounce rates; `clickstream "
+        "sessions compare` takes in all days.",
         figures=[
             Figure(
                 id="policy-totals",

@@ -56,7 +56,9 @@ def cards(subject: Subject, ledger: pl.DataFrame) -> list[Card]:
             title="Bounce rate",
             number=f"{whole['bounce_rate'] * 100:.1f}",
             unit="%",
-            note=f"others stay {numbers.duration(whole['median_duration_s'])} (median)",
+            note=f"others stay {numbers.duration(whole['median_duration_s'])} (median)"
+            if whole["sessions"] and whole["bounce_rate"] < 1
+            else "",
             line=sparkline(bounce["rate"]),
         ),
         Card(
@@ -105,7 +107,7 @@ def traffic(subject: Subject) -> Section:
                 "Sessions and people by day",
                 pictures.sessions_by_day(sessions),
                 takeaway=f"Busiest: {numbers.day(busiest['day'])}, with "
-                f"{numbers.count(busiest['sessions'])} sessions.",
+                f"{numbers.counted(busiest['sessions'], 'session')}.",
                 table=subject.table(sessions),
                 empty=NO_SESSIONS if is_empty else "",
                 is_wide=True,
@@ -114,8 +116,8 @@ def traffic(subject: Subject) -> Section:
                 "events-by-day",
                 "Events by day",
                 pictures.events_by_day(events),
-                takeaway=f"{numbers.count(bots)} events ("
-                f"{numbers.share(share_of(bots, total(events['events'])))}) are flagged as bots'.",
+                takeaway=f"{numbers.counted(bots, 'event is', 'events are')} flagged as bots': "
+                f"{numbers.share(share_of(bots, total(events['events'])))}.",
                 table=subject.table(wide),
             ),
             figure(
@@ -136,6 +138,11 @@ def visits(subject: Subject) -> Section:
     empty = NO_SESSIONS if devices.is_empty() else ""
     alone = share_of(lengths["sessions"][0], total(lengths["sessions"]))
     timeout = f"{subject.settings.sessions.timeout_minutes:g}"
+    staying = (
+        f"those that do not bounce last {numbers.duration(whole['median_duration_s'])} (median)"
+        if whole["bounce_rate"] < 1
+        else "all bounce"
+    )
     return Section(
         id="sessions",
         title="Sessions",
@@ -146,8 +153,7 @@ def visits(subject: Subject) -> Section:
                 "session-durations",
                 "How long they last",
                 pictures.session_durations(lengths),
-                takeaway=f"{numbers.share(alone)} have one event; those that do not bounce last "
-                f"{numbers.duration(whole['median_duration_s'])} (median).",
+                takeaway=f"{numbers.share(alone)} have one event; {staying}.",
                 table=subject.table(lengths.drop("band_number"), {"band": "Duration"}),
                 empty=empty,
             ),
@@ -185,8 +191,10 @@ def sparkline(values: pl.Series) -> str:
 
 
 def _trend(differs: float) -> str:
-    arrow = "▲" if differs > 0 else "▼"
-    return f"{arrow} {numbers.share(abs(differs))} on the week before"
+    written = numbers.share(abs(differs))
+    if written == numbers.share(0):
+        return "as in the week before"
+    return f"{'▲' if differs > 0 else '▼'} {written} on the week before"
 
 
 def _busiest_hour(hours: pl.DataFrame, zone: str) -> str:
