@@ -21,8 +21,11 @@ from clickstream_platform.settings import Settings
 
 DAY_US = 86_400_000_000
 
-MOST_US = 10**18
-"""What is further from 1970 (31,688 years) is no instant; of others, three still add up."""
+MOST_US = 253_370_764_799_999_999
+"""The end of the year 9998: what is further from 1970 is no instant.
+
+No zone moves others beyond the years that dates have, and three of them still add up.
+"""
 
 LATE_US = DAY_US
 """An event that arrives a day after it happened comes after its date was closed."""
@@ -153,7 +156,7 @@ WITH parsed AS (
   FROM (SELECT * REPLACE ({bounded}) FROM cleaned)
 ), priced AS (
   SELECT *,
-    CAST(CASE currency {cases} END AS DECIMAL(18, 8)) AS rate,
+    CAST(CASE currency {cases} END AS DECIMAL(20, 8)) AS rate,
     {str(adapter.requires_identity).lower()} AS needs_identity
   FROM timed
 )

@@ -85,6 +85,7 @@ BROKEN: dict[str, dict[str, object]] = {
     "country_malformed": {"country": "Germany"},
     "language_too_long": {"language": "de" * 20},
     "revenue_unreadable": {"revenue": "ten"},
+    "revenue_too_large": {"revenue": "10000000000"},
     "revenue_negative": {"revenue": -1},
     "currency_malformed": {"revenue": 1, "currency": "Euro"},
     "currency_without_rate": {"revenue": 1, "currency": "JPY"},
@@ -127,6 +128,19 @@ def test_campaign_is_read_from_any_address(
     found = rows.filter(event_id="e1").row(0, named=True)
     assert {name: found[name] for name in expected} == expected
     keep_promises(settings)
+
+
+@pytest.mark.parametrize("revenue", ["1000000", 12345678.9, "9999999999.9999"])
+def test_large_amounts_are_exact(settings: Settings, revenue: object) -> None:
+    rows = load(settings, [event(revenue=revenue, currency="EUR")])
+    assert float(rows["revenue"].item()) == float(rows["revenue_original"].item()) == float(revenue)  # type: ignore[arg-type]  # a number or a text of one
+
+
+@pytest.mark.parametrize("year", ["9999", "33658"])
+def test_time_beyond_what_dates_can_say_is_no_instant(settings: Settings, year: str) -> None:
+    at = "1e18" if year == "33658" else f"{year}-12-31T23:59:59Z"
+    load(settings, [event(occurred_at=at, received_at=at)])
+    assert quarantined(settings) == {0: ["occurred_at_unreadable", "received_at_unreadable"]}
 
 
 @pytest.mark.parametrize(
