@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from clickstream_platform.collection.bots import RANGES_FOLDER, BotRanges, load_ranges
 from clickstream_platform.events.adapters import Adapter, named, quoted
-from clickstream_platform.events.records import Extraction, each_tried_alone
+from clickstream_platform.events.records import Extraction, compact, each_tried_alone
 from clickstream_platform.identity import (
     BlockedIds,
     IdentifierRules,
@@ -343,11 +343,17 @@ def _without(
 
 
 def _without_nested(text: str, paths: Iterable[Sequence[str]]) -> str:
-    """Drop what lies at paths of an object, through lists too; no merge patch looks into those."""
-    record = json.loads(text)
+    """Drop what lies at paths of an object, through lists too; no merge patch looks into those.
+
+    Of one that is nested too deeply to be looked through nothing is left; landing keeps it.
+    """
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        return "{}"
     for path in paths:
         _drop(record, path)
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return compact(record)
 
 
 def _drop(value: object, path: Sequence[str]) -> None:

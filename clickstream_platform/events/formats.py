@@ -26,6 +26,7 @@ from clickstream_platform.events.csv_text import (
     is_regular,
     records,
 )
+from clickstream_platform.events.records import compact
 from clickstream_platform.events.unzipped import TORN, TornGzipError, pieces
 
 RECORDS = {"payload": pl.String(), "read_error": pl.String()}
@@ -206,7 +207,7 @@ def _unescaped(text: str) -> str:
     for name in ("remote_user", "user_agent"):
         if record[name]:
             record[name] = _ESCAPE.sub(_as_text, record[name])
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return compact(record)
 
 
 def _as_text(found: re.Match[str]) -> str:
@@ -254,11 +255,11 @@ def _with_session(text: str) -> str:
         entities = contexts["data"]
         session = next(e for e in entities if SESSION_ENTITY in e["schema"])
         contexts["data"] = [entity for entity in entities if entity is not session]
-    except (ValueError, KeyError, TypeError, StopIteration):  # it is not as it should be
+    except (ValueError, KeyError, TypeError, StopIteration, RecursionError):  # not as it should be
         return text
-    record["contexts"] = json.dumps(contexts, ensure_ascii=False, separators=(",", ":"))
+    record["contexts"] = compact(contexts)
     record["client_session"] = session.get("data")
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return compact(record)
 
 
 def _without_nulls(record: pl.Expr) -> pl.Expr:
@@ -423,7 +424,7 @@ def _flatten_ga4(frame: pl.DataFrame) -> pl.DataFrame:
 def _with_params(text: str) -> str:
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if not isinstance(record, dict):
         return text
@@ -435,7 +436,7 @@ def _with_params(text: str) -> str:
                 for pair in pairs
                 if isinstance(pair, dict) and isinstance(pair.get("key"), str)
             }
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    return compact(record)
 
 
 def _param_value(value: object) -> object:

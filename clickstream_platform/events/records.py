@@ -1,6 +1,7 @@
 """Reading fields out of JSON records in DuckDB, each record parsed once."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -102,3 +103,14 @@ class Extraction:
     def columns(self) -> str:
         """SQL for one text column for each path, with a leading comma."""
         return "".join(f", {value} AS {named(path)}" for path, value in self._values.items())
+
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def compact(record: object) -> str:
+    """A record as JSON text; half a surrogate pair stays an escape, for UTF-8 cannot hold it."""
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return json.dumps(record, separators=(",", ":"))

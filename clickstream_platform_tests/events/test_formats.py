@@ -262,6 +262,23 @@ def snowplow(number: int, **fields: object) -> str:
     return "\t".join(t if isinstance(t, str) else json.dumps(t) for t in texts) + "\n"
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("ga4", '{"event_params": [], "geo": {"city": "\\ud800"}}', id="ga4"),
+        pytest.param("ga4", '{"event_params": ' + "[" * 3_000 + "]" * 3_000 + "}", id="deep"),
+        pytest.param("nginx", log_line(agent=r"\xED\xA0\x80"), id="log"),
+    ],
+)
+def test_record_that_is_no_text_or_too_deep_leaves_the_others(
+    settings: Settings, tmp_path: Path, name: str, text: str
+) -> None:
+    other = log_line() if name == "nginx" else '{"event_name": "page_view", "event_params": []}'
+    path = write(tmp_path, "a.log", f"{other}\n{text}\n{other}\n".encode())
+    load_file(settings, path, name)
+    assert fates(settings, name)["received"] == 3
+
+
 def test_what_pings_and_orders_say_beside_the_columns_is_kept(
     settings: Settings, tmp_path: Path
 ) -> None:
