@@ -2,7 +2,7 @@
 
     make bench B=hour                                 1 M and 5 M events
     make bench B=hour ARGS="1000000 20000000"
-    make bench B=hour ARGS="20000000 --buckets 16"      as the guide advises for a long one
+    make bench B=hour ARGS="20000000 --buckets 16"      with smaller partitions
 
 The full rebuild of every stage runs first, in a process of its own. Then a process that has
 refreshed before, as a daemon has, takes three hours of a busy afternoon one after the other; the
