@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
@@ -27,6 +26,7 @@ from deltalake import (
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import RemoveAction, create_table_with_add_actions
 
+from clickstream_platform.lake.parts import files_matching, names_partitions
 from clickstream_platform.lake.schemas import LakeError, delta_schema, polars_schema, stored
 from clickstream_platform.lake.seals import BrokenSealError, broken, seal, unseal, unsealed
 from clickstream_platform.lake.snapshots import keep, snapshot, take
@@ -34,10 +34,6 @@ from clickstream_platform.lake.writing import DataFile, add_action, write_files
 from clickstream_platform.tables.catalog import TABLES
 
 _DATE_PART = re.compile(r"[a-z]_date=(\d{4}-\d{2}-\d{2})/")
-
-_PARTITION = re.compile(r"([a-z_]+)=([^/]+)/")
-
-_WORD, _QUOTED = re.compile(r"[a-z_]\w*"), re.compile(r"'[^']*'")
 
 Rows: TypeAlias = pl.DataFrame | pa.Table | pa.RecordBatchReader
 """What can be written: a frame, an Arrow table, or a stream of Arrow batches."""
@@ -285,7 +281,7 @@ class Lake:
         properties = commit(consumed, notes)
         if not self.exists(table):
             return self._write(table, rows, "overwrite", None, properties)
-        if where is None or _names_partitions(table, where):
+        if where is None or names_partitions(table, where):
             return self._replaced(table, rows, where, properties)
         self.require_sound(table)
         return self._write(table, rows, "overwrite", where, properties)
@@ -430,9 +426,9 @@ class Lake:
         As files of our own: the writer of delta-rs costs twice as much for small partitions.
         """
         self.require_shape(table)
-        before = _matching(table, self.files(table), where)
+        before = files_matching(table, self.files(table), where)
         files = self._written(table, rows)
-        if len(_matching(table, [str(file.path) for file in files], where)) < len(files):
+        if len(files_matching(table, [str(file.path) for file in files], where)) < len(files):
             for file in files:
                 file.path.unlink()
             raise LakeError(
@@ -518,28 +514,6 @@ def _check_columns(table: str, names: Sequence[str]) -> None:
             f"rows to write have other columns or another order than the contract {strange}",
             remedy="Select the columns of the contract.",
         )
-
-
-def _names_partitions(table: str, where: str) -> bool:
-    """Whether a condition is about partition columns alone, so that whole files match or not."""
-    words = set(_WORD.findall(_QUOTED.sub("", where.lower())))
-    return words <= {"and", "or", "in", *stored(table).partition_by}
-
-
-def _matching(table: str, files: Sequence[str], where: str | None) -> list[str]:
-    """Data files whose partition matches a condition about partition columns; all without one."""
-    if where is None or not files:
-        return list(files)
-    kinds = {name: polars_schema(table)[name] for name in stored(table).partition_by}
-    # Dates as texts, as conditions say them.
-    schema = {n: kind if kind.is_integer() else pl.String() for n, kind in kinds.items()}
-    parts = [dict(_PARTITION.findall(file)) for file in files]
-    values = {
-        name: pl.Series([part[name] for part in parts], dtype=pl.String).cast(kind, strict=False)
-        for name, kind in schema.items()
-    }
-    is_meant = pl.DataFrame(values).select(pl.sql_expr(where)).to_series()
-    return list(compress(files, is_meant))
 
 
 def _below(folder: Path, file: str) -> str:

@@ -20,6 +20,9 @@ from clickstream_platform.events import ingest_landing, refresh_events
 from clickstream_platform.identity import refresh_identity
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.privacy import Vault
+from clickstream_platform.privacy.certificate import Certificate
+from clickstream_platform.privacy.erasure import erase_subject
+from clickstream_platform.privacy.register import register_request
 from clickstream_platform.segments import refresh_scores, refresh_segments
 from clickstream_platform.sessions import refresh_sessions
 from clickstream_platform.settings import Settings
@@ -158,3 +161,13 @@ def _default(kind: pl.DataType) -> object:
     if kind == pl.Boolean:
         return False
     return 0 if kind.is_numeric() else ([] if kind.is_nested() else "x")
+
+
+def erase(settings: Settings, *identifiers: tuple[str, str]) -> Certificate:
+    """Have somebody erased."""
+    return erase_subject(settings, asked(settings, *identifiers), now=TODAY)
+
+
+def asked(settings: Settings, *identifiers: tuple[str, str]) -> str:
+    """Register a request for erasure, and return its identifier."""
+    return register_request(settings, request_type="erase", identifiers=identifiers, now=NOON)  # type: ignore[arg-type]  # literals

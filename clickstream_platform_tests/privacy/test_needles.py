@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clickstream_platform.privacy.needles import SHORT, Needles, is_distinctive
-from clickstream_platform.privacy.residual import Sought
+from clickstream_platform.privacy.sought import Sought
 
 ANN = "ann@example.com"
 OTHERS = [

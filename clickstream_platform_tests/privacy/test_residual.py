@@ -10,7 +10,7 @@ import pytest
 
 from clickstream_platform.lake import Lake
 from clickstream_platform.privacy import ScannerBlindError, scan_residue
-from clickstream_platform.privacy.residual import Sought
+from clickstream_platform.privacy.sought import Sought
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.frames import events_frame
 
