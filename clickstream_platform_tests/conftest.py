@@ -6,11 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from ibis.backends.duckdb import Backend
 
 from clickstream_platform.lake import Lake, connect
 from clickstream_platform.settings import LakeSettings, Settings, load_settings
+
+# No example has a deadline: how long one takes says more about the host than about the code.
+# Where CI is set, as in .ci/run, the examples are the same in each run.
+hypothesis.settings.register_profile(
+    "project", deadline=None, derandomize="CI" in os.environ, print_blob=True
+)
+hypothesis.settings.load_profile("project")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Third-party data and cases beside the checkout; never copied into it."""

@@ -424,7 +424,7 @@ STEPS = st.lists(
 )
 
 
-@budget(max_examples=12, deadline=None)
+@budget(max_examples=12)
 @given(STEPS)
 def test_destination_ends_with_what_is_wanted_whatever_went_wrong(
     tmp_path_factory: pytest.TempPathFactory,

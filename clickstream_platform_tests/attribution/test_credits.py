@@ -228,7 +228,7 @@ CONVERSIONS = st.lists(
 ).map(lambda rows: [(f"c{i}", *row) for i, row in enumerate(rows)])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(touches=TOUCHES, conversions=CONVERSIONS)
 def test_credits_sum_to_conversions_and_revenue(
     touches: list[Touch], conversions: list[Conversion]
@@ -246,7 +246,7 @@ def test_credits_sum_to_conversions_and_revenue(
         assert math.fsum(revenue for _, revenue in shares) == totals[conversion]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(touches=TOUCHES, conversions=CONVERSIONS)
 def test_agrees_with_a_loop_over_conversions(
     touches: list[Touch], conversions: list[Conversion]

@@ -443,7 +443,7 @@ def apply(lake: Lake, settings: Settings, world: World, change: tuple[str, objec
 
 
 @pytest.mark.slow
-@example_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@example_settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
 @given(
     first=st.lists(HAPPENINGS, min_size=1, max_size=25),
     changes=st.lists(CHANGES, min_size=1, max_size=5),

@@ -118,7 +118,7 @@ KEY = WriteKey(key_id="wk_1", source="web", kind="browser", digest="", created_a
     ),
 )
 @example(body={"event": []}, query={}, login="")
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 def test_decoders_refuse_by_name_or_make_lines(
     path: str, body: object, query: dict[str, str], login: str
 ) -> None:

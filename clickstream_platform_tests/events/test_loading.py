@@ -124,9 +124,7 @@ def streams(draw: st.DrawFn) -> list[dict[str, object]]:
 
 
 @given(data=st.data(), records=streams())
-@hypothesis_settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_and_split_gives_the_same_events_as_a_full_refresh(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, records: list[dict[str, object]]
 ) -> None:

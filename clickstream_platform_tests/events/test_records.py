@@ -15,7 +15,7 @@ TEXTS = st.none() | st.text(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=20))
 @example(
     texts=["", " ", "a", " a", "a ", "a\u3000", "\u3000a", "\u00e9", "\u00e9 ", "\t", "a\u00a0"]
@@ -55,7 +55,7 @@ JSON_TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts=st.lists(JSON_TEXTS, min_size=1, max_size=12))
 @example(texts=['{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": 0123}', "{'a': 1}"])
 @example(texts=['{"a": 1, "a": 2}', '{"a": {"b": 1}}', '{"a": "\\ud800"}', '{"a": "\\u0000"}'])

@@ -259,9 +259,7 @@ STEPS = st.lists(
 )
 
 
-@example_settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@example_settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_incremental_equals_full_whatever_happened(
     steps: list[tuple[str, object]], tmp_path_factory: pytest.TempPathFactory

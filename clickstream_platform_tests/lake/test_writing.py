@@ -40,7 +40,7 @@ def log_of(lake: Lake, table: str = "events") -> list[dict[str, dict[str, object
     return [json.loads(line) for log in logs for line in log.read_text().splitlines()]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.lists(st.tuples(DAYS, TEXTS), min_size=1, max_size=40))
 def test_rows_come_back_as_from_deltas_own_writer(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str | None]]

@@ -173,7 +173,7 @@ identifiers = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(identifiers, st.sampled_from(["plain", "once", "twice", "json", "base64", "sha256"]))
 def test_what_is_planted_is_found(identifier: str, form: str) -> None:
     content = identifier.encode()

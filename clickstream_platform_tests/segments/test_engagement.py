@@ -163,7 +163,7 @@ def assert_same(lake: Lake, settings: Settings) -> None:
     assert stepwise["score"].to_list() == pytest.approx(whole["score"].to_list(), abs=1e-9)
 
 
-@budget(max_examples=8, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@budget(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(
     batches=st.lists(HISTORIES, min_size=1, max_size=3),
     erased=st.sampled_from([None, "ann", "v1"]),

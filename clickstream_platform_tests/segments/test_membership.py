@@ -189,7 +189,7 @@ PERSONS = st.sets(st.integers(0, 4))
 EVALUATIONS = st.lists(st.tuples(st.integers(0, 2), PERSONS), max_size=8)
 
 
-@budget(max_examples=60, deadline=None)
+@budget(max_examples=60)
 @given(EVALUATIONS)
 def test_intervals_say_who_was_inside_when(evaluations: list[tuple[int, set[int]]]) -> None:
     """At each moment the open intervals are the last evaluation of it; they never overlap."""

@@ -103,9 +103,7 @@ def test_02_signed_request_expires(door: Door) -> None:
 
 
 @given(source=st.text(max_size=60))
-@hypothesis_settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 def test_10_source_names_stay_inside_landing(tmp_path: Path, source: str) -> None:
     """The one name that becomes a folder is checked when the key is made."""
     keys = WriteKeys(tmp_path / "collector", tmp_path / "vault")

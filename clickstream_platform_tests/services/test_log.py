@@ -52,7 +52,7 @@ def test_line_is_json_with_its_checksum_first() -> None:
 
 
 @given(st.integers(0, sum(map(len, LINES))))
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_cut_anywhere_keeps_the_whole_lines_before(tmp_path: Path, cut: int) -> None:
     landing = tmp_path / str(cut)
     left_behind(landing, b"".join(LINES)[:cut])
@@ -63,7 +63,7 @@ def test_cut_anywhere_keeps_the_whole_lines_before(tmp_path: Path, cut: int) -> 
 
 
 @given(st.integers(0, sum(map(len, LINES)) - 1), st.integers(0, 7))
-@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_flipped_bit_costs_the_lines_it_touches(tmp_path: Path, place: int, bit: int) -> None:
     landing = tmp_path / f"{place}-{bit}"
     data = bytearray(b"".join(LINES))

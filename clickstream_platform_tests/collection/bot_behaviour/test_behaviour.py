@@ -240,7 +240,7 @@ def put(lake: Lake, rows: list[Row], batch: int = 0) -> None:
     lake.append("events", events_frame(named))
 
 
-@budget(max_examples=8, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@budget(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(
     seeds=st.lists(st.integers(0, 999), min_size=1, max_size=3),
     erased=st.sampled_from([None, "a", "b"]),

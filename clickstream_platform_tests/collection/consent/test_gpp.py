@@ -80,7 +80,7 @@ def test_a_tc_string_alone_is_a_string_with_one_section() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda each: f"{each.name} {each.version}")
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_what_was_written_is_read_back(layout: Layout, data: st.DataObject) -> None:
     section = data.draw(us_sections(layout))
@@ -97,7 +97,7 @@ def headed(number: int, *parts: int, version: int = 1) -> str:
 @pytest.mark.parametrize(
     "layout", [each for each in LAYOUTS if each.has_header], ids=lambda each: each.name
 )
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_a_section_is_read_with_its_header_and_without(layout: Layout, data: st.DataObject) -> None:
     section = data.draw(us_sections(layout))
@@ -108,7 +108,7 @@ def test_a_section_is_read_with_its_header_and_without(layout: Layout, data: st.
     assert read.fields == {"Version": 1, **section.fields}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.text(max_size=150)
     | st.text("DBACYN1~.-_QZ", max_size=150)

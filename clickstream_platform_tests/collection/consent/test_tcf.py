@@ -83,19 +83,19 @@ def test_a_string_reads_as_its_bits_say() -> None:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tc_strings())
 def test_what_was_written_is_read_back(string: TcString) -> None:
     assert decode_tcf(encode_tcf(string)) == string
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.text(max_size=200) | st.text("CBAP_-.0aZ", max_size=200) | st.binary().map(repr))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert_read_or_refused(decode_tcf, text)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tc_strings(), st.data())
 def test_a_damaged_string_is_read_or_refused(string: TcString, data: st.DataObject) -> None:
     text = encode_tcf(string)
@@ -185,7 +185,7 @@ def _padded(bits: str) -> str:
     return writer.text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sets(st.integers(1, 200)), st.sets(st.integers(1, 200)))
 def test_ids_are_a_set(left: set[int], right: set[int]) -> None:
     assert set(Ids.of(left)) == left

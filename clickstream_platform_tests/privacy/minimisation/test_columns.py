@@ -3,7 +3,6 @@
 import base64
 import json
 import string
-import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, unquote_plus
@@ -322,7 +321,7 @@ def encoded(value: str, chain: list[str]) -> str:
     return value
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(EMAILS, CHAINS)
 @example("ann@example.com", ["percent"] * 5)
 @example("ann@example.com", ["base64"] * 3)
@@ -341,7 +340,7 @@ def test_no_chain_of_encodings_hides_an_address(email: str, chain: list[str]) ->
         assert "[" in unquote_plus(output)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(alphabet=string.ascii_letters + string.digits + "@.+-_=&?/#% :()[]{}\"'\\é"))
 @example("+49 151 2345678 " * 2)
 @example("a=token=b&email=c")
@@ -379,7 +378,7 @@ WRITINGS: dict[str, Encoding] = ENCODINGS | {
 }
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(PIECES, min_size=1, max_size=8).map("".join))
 def test_the_sieve_holds_back_whatever_the_rules_would_mask(value: str) -> None:
     all_ways_agree(value)
@@ -397,7 +396,7 @@ def all_ways_agree(value: str) -> None:
 PLACES = ["{}", "see {} now", "https://a.example/p?x={}&a=1", "/p;x={}/q#y={}", "a:{}|b", '"{}"']
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PIECES, st.lists(st.sampled_from(sorted(WRITINGS)), max_size=2), st.sampled_from(PLACES))
 @example("044 668 18 00", [], "see {} now")
 @example("ann@例え.example", [], "{}")
@@ -457,7 +456,5 @@ def test_long_hostile_texts_take_no_time() -> None:
         text(hostile)
         payload({"a": hostile})
     text(base64.b64encode(b"plain words and no address " * 2_000).decode())
-    # Each start of a token was once read to the end of the text: 5 s instead of 0.02.
-    begun = time.process_time()
-    text(ANN + " " + "eyJ" * 21_000)
-    assert time.process_time() - begun < 1
+    # Each start of a token was once read to the end of the text: hours in place of 0.4 s.
+    text(ANN + " " + "eyJ" * 1_000_000)
