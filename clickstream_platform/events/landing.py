@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from clickstream_platform.events.landed import (
 )
 from clickstream_platform.events.ledger import Batch, Ledger, Progress, batch_of
 from clickstream_platform.events.records import open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, adapt, arrow_schema, polars_schema
+from clickstream_platform.lake import Lake, Refreshed, adapt, arrow_schema, polars_schema, turn
+from clickstream_platform.privacy.landed import LandedBatch, take_out_records
 from clickstream_platform.settings import Settings
 
 
@@ -77,6 +79,16 @@ def ingest_landing(
 
     Where the suppression list cannot be read, nothing is taken and its error is raised.
     """
+    with turn(settings.state, progress=progress):
+        return _ingested(settings, now, files, progress)
+
+
+def _ingested(
+    settings: Settings,
+    now: datetime,
+    files: Sequence[LandedFile] | None,
+    progress: Progress | None,
+) -> Refreshed:
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
     adapt(lake, ["raw_events"], is_derived=False)
     adapters = load_adapters(settings.definitions)
@@ -88,7 +100,7 @@ def ingest_landing(
     for number, file in enumerate(todo):
         if progress:
             progress(f"taking {file.relative}", number, len(todo))
-        outcome = take(file, adapter_for(file.source, adapters), lake, ledger, door, now)
+        outcome = take(settings, file, adapter_for(file.source, adapters), lake, ledger, door, now)
         for name, count in outcome.items():
             counts[name] += count
     if progress:
@@ -104,6 +116,7 @@ def ingest_landing(
 
 
 def take(  # noqa: PLR0913, PLR0917 - one file and all that it meets
+    settings: Settings,
     file: LandedFile,
     adapter: Adapter,
     lake: Lake,
@@ -111,11 +124,18 @@ def take(  # noqa: PLR0913, PLR0917 - one file and all that it meets
     door: Door,
     now: datetime,
 ) -> Mapping[str, int]:
-    """Take one file, unless its content was taken under its path before; return counts by name."""
+    """Take one file, unless its content was taken under its path before; return counts by name.
+
+    Records of suppressed people go from the file, too.
+    """
     sha256 = sha256_of(file.path)
     if has_changed(file):
         return {"changed": 1}
-    if ledger.has(file.relative, sha256):
+    if known := ledger.taken(file.source, file.relative, sha256):
+        # As it was before an erasure, perhaps, or a crash left the suppressed in it.
+        if known["sha256"] != sha256:
+            ledger.note_content(str(known["batch_id"]), sha256=sha256, size=file.size)
+        file, sha256 = _without_suppressed(settings, file, sha256, known, lake)
         ledger.note_file(file.relative, size=file.size, mtime_ns=file.mtime_ns, sha256=sha256)
         return {"known": 1}
     batch = Batch(
@@ -148,13 +168,45 @@ def take(  # noqa: PLR0913, PLR0917 - one file and all that it meets
             return {"changed": 1}
         raise cause from None
     ledger.land(batch.batch_id, received=tally["received"], suppressed=tally["suppressed"])
+    landed = ledger.taken(file.source, file.relative, sha256)
+    file, sha256 = _without_suppressed(settings, file, sha256, landed or {}, lake)
     ledger.note_file(file.relative, size=file.size, mtime_ns=file.mtime_ns, sha256=sha256)
     return {
         "files": 1,
         "records": tally["received"],
         "suppressed": tally["suppressed"],
-        "bytes": file.size,
+        "bytes": batch.bytes,
     }
+
+
+def _without_suppressed(
+    settings: Settings, file: LandedFile, sha256: str, batch: Mapping[str, object], lake: Lake
+) -> tuple[LandedFile, str]:
+    """Take out of a landed file what raw_events does not hold of it; return it as it is then."""
+    if not batch.get("suppressed"):
+        return file, sha256
+    batch_id = str(batch["batch_id"])
+    arrived_at = datetime.fromisoformat(str(batch["arrived_at"]))
+    held = (
+        lake.scan("raw_events", dates=[arrived_at.date()])
+        .filter(pl.col("batch_id") == batch_id)
+        .select("ordinal", "read_error")
+        .collect(engine="streaming")
+    )
+    if held.height + int(str(batch["suppressed"])) != batch["received"]:
+        return file, sha256  # the table lost rows for another reason: the file is all there is
+    rewritten = take_out_records(
+        settings,
+        file.path,
+        LandedBatch(batch_id, sha256, int(str(batch["received"]))),
+        kept=held["ordinal"],
+        is_unsure=held["read_error"].count() > 0,
+    )
+    if rewritten is None:
+        return file, sha256
+    look = file.path.stat()
+    file = replace(file, size=look.st_size, mtime_ns=look.st_mtime_ns)
+    return file, rewritten.sha256_after or sha256
 
 
 class _Watched:
@@ -228,16 +280,24 @@ def ingest_files(
             raise FileNotFoundError(errno.ENOENT, "is no file", str(path))
         if not is_taken(path):
             raise FileNameError(path)
-    folder = settings.landing / source
+    with turn(settings.state, progress=progress):
+        landed = _copied(settings, paths, source)
+        return ingest_landing(settings, now=now, files=landed, progress=progress)
+
+
+def _copied(settings: Settings, paths: Sequence[Path], source: str) -> list[LandedFile]:
+    """Copy files into landing, where they are not yet."""
+    ledger, folder = Ledger(settings.state), settings.landing / source
     folder.mkdir(parents=True, exist_ok=True)
     landed = []
     for path in paths:
         target = folder / path.name
-        if not (target.exists() and sha256_of(target) == sha256_of(path)):
+        sha256 = sha256_of(path)
+        if not (target.exists() and _is_content_of(target, sha256, source, ledger, settings)):
             unfinished = folder / f".{path.name}.{os.getpid()}.tmp"
             shutil.copyfile(path, unfinished)
             if target.exists():
-                target = folder / f"{sha256_of(path)[:12]}-{path.name}"
+                target = folder / f"{sha256[:12]}-{path.name}"
             unfinished.replace(target)
         look = target.stat()
         landed.append(
@@ -249,4 +309,12 @@ def ingest_files(
                 mtime_ns=look.st_mtime_ns,
             )
         )
-    return ingest_landing(settings, now=now, files=landed, progress=progress)
+    return landed
+
+
+def _is_content_of(
+    target: Path, sha256: str, source: str, ledger: Ledger, settings: Settings
+) -> bool:
+    """Whether a landed file has some content, or what erasures left of it."""
+    before = ledger.taken(source, str(target.relative_to(settings.landing)), sha256)
+    return sha256_of(target) in {sha256, before and before["sha256"]}

@@ -161,13 +161,25 @@ class Ledger:
         )
         return {str(r["path"]): (int(str(r["size"])), int(str(r["mtime_ns"]))) for r in rows}
 
-    def has(self, path: str, sha256: str) -> bool:
-        """Whether this content was already taken under this path; what was refused was not."""
+    def taken(self, source: str, path: str, sha256: str) -> dict[str, object] | None:
+        """The batch that this content was taken as, under this path; what was refused was not.
+
+        What lies there today may lack records that were erased from it since.
+        """
         query = (
-            "SELECT 1 FROM batches WHERE path = ? AND sha256 = ? "
+            "SELECT * FROM batches WHERE (path = ? AND sha256 = ? OR batch_id = ?) "
             "AND state NOT IN ('landing', 'refused')"
         )
-        return bool(self._read(query, (path, sha256)))
+        rows = self._read(query, (path, sha256, batch_of(source, path, sha256)))
+        return rows[0] if rows else None
+
+    def note_content(self, batch_id: str, *, sha256: str, size: int) -> None:
+        """Note that what lies where a batch was taken from is as before an erasure."""
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE OR IGNORE batches SET sha256 = ?, bytes = ? WHERE batch_id = ?",
+                (sha256, size, batch_id),
+            )
 
     def note_file(self, path: str, *, size: int, mtime_ns: int, sha256: str) -> None:
         """Remember a file's look, so that it is not hashed again while it keeps it."""
@@ -175,15 +187,6 @@ class Ledger:
             connection.execute(
                 "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", (path, size, mtime_ns, sha256)
             )
-
-    def rewrite_file(self, path: str, *, old_sha256: str, new_sha256: str, size: int) -> None:
-        """Note that erasure rewrote a landed file: its new content counts as taken already."""
-        with self._transaction() as connection:
-            connection.execute(
-                "UPDATE batches SET sha256 = ?, bytes = ? WHERE path = ? AND sha256 = ?",
-                (new_sha256, size, path, old_sha256),
-            )
-            connection.execute("DELETE FROM files WHERE path = ?", (path,))
 
     # -- Batches -------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from clickstream_platform.events.canonical import (
 )
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import each_tried_alone, open_duckdb
-from clickstream_platform.lake import Lake, Refreshed, adapt, polars_schema, read_files
+from clickstream_platform.lake import Lake, Refreshed, adapt, polars_schema, read_files, turn
 from clickstream_platform.settings import Settings
 
 CHUNK_ROWS = 400_000
@@ -95,9 +95,21 @@ def refresh_events(
 
     A batch that does not add up afterwards raises `LedgerError`.
     """
+    with turn(settings.state, progress=progress):
+        return _loaded(settings, sorted(hours), set(again), full=full, progress=progress)
+
+
+def _loaded(
+    settings: Settings,
+    hours: Sequence[datetime],
+    again: set[str],
+    *,
+    full: bool,
+    progress: Progress | None,
+) -> Refreshed:
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
     adapt(lake, TABLES, is_derived=False)
-    reopened = _reopened(ledger, sorted(hours), set(again), full=full)
+    reopened = _reopened(ledger, hours, again, full=full)
     interrupted = [str(row["batch_id"]) for row in ledger.in_state("loading")]
     take_out(lake, interrupted, everything=full)
     todo = ledger.in_state("landed", "loading")

@@ -5,7 +5,7 @@ import polars as pl
 from clickstream_platform.events.ledger import Ledger, Progress
 from clickstream_platform.events.loading import TABLES, refresh_events, take_out
 from clickstream_platform.events.retaking import take_again
-from clickstream_platform.lake import Lake, Refreshed, adapt
+from clickstream_platform.lake import Lake, Refreshed, adapt, turn
 from clickstream_platform.settings import Settings
 
 
@@ -64,6 +64,13 @@ def replay_quarantine(
     Returns:
         The load; ``details`` has ``batches`` and, before and after, the records ``waiting``.
     """
+    with turn(settings.state, progress=progress):
+        return _replayed(settings, source, code, progress)
+
+
+def _replayed(
+    settings: Settings, source: str | None, code: str | None, progress: Progress | None
+) -> Refreshed:
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
     adapt(lake, ("raw_events", *TABLES), is_derived=False)
     waiting = quarantine_rows(lake, source=source, code=code, limit=2**31)

@@ -10,7 +10,7 @@ from clickstream_platform.events.door import open_door
 from clickstream_platform.events.landed import LandedFile, sha256_of
 from clickstream_platform.events.landing import take
 from clickstream_platform.events.ledger import Ledger
-from clickstream_platform.lake import Lake, polars_schema
+from clickstream_platform.lake import Lake, polars_schema, turn
 from clickstream_platform.settings import Settings
 
 
@@ -23,6 +23,11 @@ def retake_days(settings: Settings, days: Collection[date]) -> bool:
         Whether that was done. It is not, and nothing changes, where a landed file is gone or not
         what it was.
     """
+    with turn(settings.state):
+        return _retaken(settings, days)
+
+
+def _retaken(settings: Settings, days: Collection[date]) -> bool:
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
     rows = [row for row in ledger.in_state("landed", "loading", "loaded") if _day(row) in days]
     if any(_landed(settings, row) is None for row in rows):
@@ -46,7 +51,7 @@ def take_again(settings: Settings, lake: Lake, ledger: Ledger, chosen: Sequence[
             continue
         ledger.set_state([str(row["batch_id"])], "landing")
         arrived_at = datetime.fromisoformat(str(row["arrived_at"]))
-        take(file, adapter_for(file.source, adapters), lake, ledger, door, arrived_at)
+        take(settings, file, adapter_for(file.source, adapters), lake, ledger, door, arrived_at)
 
 
 def _day(row: Mapping[str, object]) -> date:

@@ -18,6 +18,7 @@ from clickstream_platform.lake.schemas import LakeError, arrow_schema, polars_sc
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
 from clickstream_platform.lake.shapes import adapt, require_current
 from clickstream_platform.lake.store import Changes, Lake, scan_files
+from clickstream_platform.lake.turns import turn
 from clickstream_platform.lake.writing import DataFile
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "select",
     "stream",
     "stream_schema",
+    "turn",
     "view",
     "write_parquet",
 ]

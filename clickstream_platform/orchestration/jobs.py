@@ -154,7 +154,7 @@ def export_subject_data(
     tick(context, platform, REQUESTS)
 
 
-@dg.op(out=dg.Out(dg.Nothing), pool=EVENTS.pool)
+@dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=EVENTS.pool)
 def erase_subject_data(
     context: dg.OpExecutionContext, config: SubjectRequest, platform: Platform
 ) -> None:
@@ -223,14 +223,15 @@ def subject_export() -> None:
 
 
 @dg.job(
-    description="Erase a person: suppression first, then every store, then proof. What others' "
-    "rows say differently without the person is brought up to date in the same run.",
+    description="Erase a person: what waits in landing is taken, then suppression, every store, "
+    "proof. What others' rows say differently without the person is brought up to date in the "
+    "same run.",
     tags=ALL_STAGES | {"dagster/priority": "20"},
     executor_def=dg.in_process_executor,
 )
 def subject_erase() -> None:
-    """Erase, mirror the register, then every stage after events."""
-    after = erase_subject_data()
+    """Take what waits, erase, mirror the register, then every stage after events."""
+    after = erase_subject_data(STAGE_OPS[0]())
     for op in STAGE_OPS[2:]:
         after = op(after)
 

@@ -15,7 +15,7 @@ from typing import Protocol, get_args
 import polars as pl
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.lake import Lake, require_current
+from clickstream_platform.lake import Lake, require_current, turn
 from clickstream_platform.privacy.certificate import (
     Certificate,
     certificate_from,
@@ -171,9 +171,10 @@ class _Run:
         batches, again = self._located(part)
         confirmed = self._propagated(subject, destination)
         for number in range(PASSES):
-            self._pass(subject, part)
-            recount_ledger(self.settings, part.lake, batches)
-            reload_batches(self.settings, again)
+            with turn(self.settings.state, progress=lambda what, *_: self.progress(what)):
+                self._pass(subject, part)
+                recount_ledger(self.settings, part.lake, batches)
+                reload_batches(self.settings, again)
             forgotten = self._forgotten(subject)
             self.progress(f"looking for what is left, pass {number + 1}")
             residue = scan_residue(self.settings, subject.values, subject.tokens)

@@ -32,6 +32,7 @@ from clickstream_platform.privacy.records import (
     names_in,
     split_records,
 )
+from clickstream_platform.privacy.register import Register
 from clickstream_platform.privacy.rewrites import Rewrites
 from clickstream_platform.privacy.subjects import Subject
 from clickstream_platform.settings import Settings
@@ -106,22 +107,28 @@ class LandedEraser:
     def erase(self) -> list[RewrittenFile]:
         """Rewrite what has to be, file by file."""
         folder = self.settings.landing
-        self._finish_interrupted()
+        self.finish_interrupted()
         self._batches = _ledger_batches(self.settings.state)
         if not folder.exists():
             return []
         for draft in folder.rglob(f"{DRAFT}*"):
             draft.unlink()
-        done = [self._erase_from(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        done = [self.erase_from(path) for path in sorted(folder.rglob("*")) if path.is_file()]
         return [result for result in done if result]
 
-    def _erase_from(self, path: Path) -> RewrittenFile | None:
+    def erase_from(self, path: Path, known: LandedBatch | None = None) -> RewrittenFile | None:
+        """Rewrite one file, if it has to be.
+
+        Args:
+            path: Where it lies.
+            known: The batch that it was taken as; the ledger is asked unless given.
+        """
         relative = path.relative_to(self.settings.landing)
         source = relative.parts[0] if len(relative.parts) > 1 else ""
         form = declared(self.settings, source).of_file(path)
         for _ in range(_TRIES):
             before = _look(path)
-            batch = self._batch_of(str(relative), path)
+            batch = known or self._batch_of(str(relative), path)
             rewriting = _Rewriting(self, path, form, batch)
             draft = rewriting.draft()
             if draft is None:
@@ -165,7 +172,7 @@ class LandedEraser:
             sha256_after=new,
         )
 
-    def _finish_interrupted(self) -> None:
+    def finish_interrupted(self) -> None:
         """Tell the ledger of rewrites that a crash cut off behind the exchange of the files."""
         for relative, old, new in self.rewrites.unfinished():
             path = self.settings.landing / relative
@@ -197,6 +204,38 @@ class LandedEraser:
         if file.exists():
             with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as connection:
                 yield connection
+
+
+def take_out_records(
+    settings: Settings, path: Path, batch: LandedBatch, *, kept: Iterable[int], is_unsure: bool
+) -> RewrittenFile | None:
+    """Take out of a landed file the records that ingestion did not keep, of suppressed people.
+
+    Args:
+        settings: Where everything lies.
+        path: The file.
+        batch: What it was taken as, with the digest that it has now.
+        kept: Ordinals of the records that were kept.
+        is_unsure: Whether records of it could not be read, so that CSV is left as it is.
+
+    Returns:
+        What was done; None if nothing was to do. Where the file does not have as many records as
+        were taken from it, nothing is.
+    """
+    rewrites = Register(settings).rewrites
+    gone = set(range(batch.received)).difference(kept, rewrites.removed(batch.sha256))
+    if not gone:
+        return None
+    eraser = LandedEraser(
+        settings,
+        Subject(identifiers=()),
+        Needles([]),
+        rewrites,
+        {batch.batch_id: gone},
+        frozenset({batch.batch_id} if is_unsure else ()),
+    )
+    eraser.finish_interrupted()
+    return eraser.erase_from(path, batch)
 
 
 class _Rewriting:
@@ -254,6 +293,8 @@ class _Rewriting:
         """Which texts may hold the person: one search for many, for asking costs more than it."""
         if self.verdicts.needs_fields:
             return [True] * len(texts)
+        if not self._forms:
+            return [False] * len(texts)
         found = pl.Series([text.decode("latin-1") for text in texts], dtype=pl.String)
         return found.str.contains_any(self._forms, ascii_case_insensitive=True).to_list()
 
@@ -335,8 +376,10 @@ class _Rewriting:
     def _kept(self, rows: pa.Table, ordinals: list[int], wanted: set[int]) -> pa.Table:
         frame = pl.DataFrame(pl.from_arrow(rows))
         texts = frame.select(pl.struct(pl.all()).struct.json_encode()).to_series()
-        suspects = texts.str.contains_any(self._forms_of_json, ascii_case_insensitive=True)
-        suspects = suspects | self.verdicts.needs_fields
+        suspects = [True] * len(ordinals)
+        if self._forms and not self.verdicts.needs_fields:
+            forms = self._forms_of_json
+            suspects = texts.str.contains_any(forms, ascii_case_insensitive=True).to_list()
         keep = [True] * len(ordinals)
         for place, (ordinal, suspect) in enumerate(zip(ordinals, suspects, strict=True)):
             if ordinal not in wanted and not suspect:

@@ -75,6 +75,15 @@ def test_erased_person_is_gone_and_stays_gone(data: Path, tmp_path: Path) -> Non
     assert users_with_events(data) == 1
 
 
+def test_what_waits_is_taken_so_that_its_adapter_says_whose_it_is(data: Path) -> None:
+    log = data / "landing" / "apache" / "access.log"
+    log.parent.mkdir(parents=True)
+    line = '203.0.113.7 - {} [02/Mar/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "-"\n'
+    log.write_text(line.format("ann") + line.format("joann"))
+    clickstream("subject", "erase", "--user", "ann", "--yes", data=data)
+    assert log.read_text() == line.format("joann")
+
+
 def test_request_can_be_registered_for_later(data: Path) -> None:
     typed = "ann@example.com\n"
     done = clickstream("subject", "register", "export", "--user", "-", data=data, typed=typed)

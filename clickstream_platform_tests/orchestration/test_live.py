@@ -149,4 +149,5 @@ def test_erasure_leaves_nothing_of_a_person_anywhere(served: Served) -> None:
     settled(served)
     (row,) = served.clickstream("sql", "SELECT count(DISTINCT user_id) AS users FROM events")
     assert int(row["users"]) == 1
+    assert holders(served.data, ANN) == []
     assert holders(dagster_home(served.settings), "@example.com") == []
