@@ -23,6 +23,16 @@ Kind = TypeVar("Kind", bound=BaseModel)
 Read = TypeVar("Read")
 
 
+WORDS = {
+    "dict_type": "must be a table, such as { key = value }",
+    "extra_forbidden": "is no key here",
+    "missing": "is missing",
+    "model_type": "must be a table, such as { key = value }",
+    "tuple_type": "must be a list",
+}
+"""Faults that Pydantic tells in words of Python, in words of TOML."""
+
+
 def own_or_shipped(
     shipped: Path, definitions: Path | None, *, folder: str = "", name: str | None = None
 ) -> Path:
@@ -63,15 +73,18 @@ def read_once(read: Callable[[Path], Read]) -> Callable[[Path], Read]:
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Read the tables of a file.
+    """Read the tables of a file; a byte order mark, as some editors write it, is passed over.
 
     Raises:
-        DefinitionError: It is not TOML.
+        DefinitionError: It is not TOML, or more than can be read.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DefinitionError(file, "syntax", str(error), remedy="It must be TOML.") from None
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        reason = "brackets within each other without end"
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        reason = str(error)
+    raise DefinitionError(file, "syntax", reason, remedy="It must be TOML.")
 
 
 def checked(  # noqa: PLR0913 - what is checked, and what an error says of it
@@ -116,8 +129,7 @@ def fault_of(error: ValidationError, kind: type[BaseModel]) -> tuple[tuple[int |
             if close := get_close_matches(str(name), _keys(kind, within), n=1):
                 return fault["loc"], f"is no key here (did you mean {close[0]}?)"
     first = faults[0]
-    words = {"extra_forbidden": "is no key here", "missing": "is missing"}
-    return first["loc"], words.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return first["loc"], WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
 
 
 def _keys(kind: type[BaseModel], place: Sequence[int | str]) -> set[str]:

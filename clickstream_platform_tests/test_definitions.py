@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clickstream_platform.definitions import Definition, checked, read_once
+from clickstream_platform.definitions import Definition, checked, read_once, read_toml
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.settings import load_settings
 
@@ -36,12 +36,35 @@ class Recipe(Definition):
             id="under a name of one's own",
         ),
         pytest.param({"steps": [], "colour": 1}, r"colour: is no key here\. ", id="like nothing"),
+        pytest.param({"steps": [3]}, r"steps\.0: must be a table, such as", id="no table"),
         pytest.param({"steps": [{"wait": "x"}]}, r"steps\.0\.wait: Input should be", id="a value"),
     ],
 )
 def test_fault_of_a_definition(content: object, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         checked(Recipe, content, Path("r.toml"), remedy="Mend it.")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"a = ", r"r\.toml: syntax: .* It must be TOML", id="no TOML"),
+        pytest.param("a = 'ü'".encode("latin-1"), r"syntax: .*can't decode", id="no UTF-8"),
+        pytest.param(b"a = " + b"[" * 5_000, r"syntax: brackets within each other", id="endless"),
+        pytest.param(b"a = 1" + b"0" * 5_000, r"syntax: .*digits", id="thousands of digits"),
+    ],
+)
+def test_file_that_cannot_be_read_as_toml(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "r.toml"
+    file.write_bytes(content)
+    with pytest.raises(DefinitionError, match=message):
+        read_toml(file)
+
+
+def test_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text("a = 1", encoding="utf-8-sig")
+    assert read_toml(file) == {"a": 1}
 
 
 def test_misspelt_setting_is_told_with_what_was_meant(tmp_path: Path) -> None:

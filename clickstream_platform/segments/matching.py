@@ -19,6 +19,9 @@ from clickstream_platform.segments.engagement import (
 )
 from clickstream_platform.segments.rules import Bounds, Rule, Segment, Test
 
+DIGITS = 6
+"""Decimals of scores and totals that decide: sums of floats differ in their last digits."""
+
 IN_SESSION_EVENTS = frozenset({"event_name"})
 """Columns of an event for which `events` itself need not be read."""
 
@@ -33,15 +36,16 @@ def segment_matches(
     """Tell of each person which segments they match at a moment.
 
     Nothing that happened after ``now`` counts, nor do sessions of bots.
+    Events are those in sessions, and those that a server reported of who had none open.
     Windows of days include both of their ends. A person without consent to a segment's purpose
     does not match it; consent that is not known counts as none. What a person chose last counts,
     also against what was collected before.
 
     Args:
         tables: By name, as stored: ``engagement_scores`` (everybody who can match),
-            ``sessions``, ``session_events``, and ``events``, which is read only for rules about
-            more than the name of an event; and ``current_consents`` of persons who made a
-            choice, which replace those of the scores.
+            ``sessions``, ``session_events``, ``sessionless_events``, and ``events``, which is read
+            only for rules about more than the name of an event; and ``current_consents`` of
+            persons who made a choice, which replace those of the scores.
         segments: Segments to evaluate; names are the columns of the result.
         now: The moment.
         half_life: Half-life of the engagement score.
@@ -107,9 +111,12 @@ def _sessions(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: dateti
 
 
 def _events(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: datetime) -> ir.Table:
-    """Events in sessions of persons, with the columns that the rules need."""
+    """Events of persons, in a session or reported by a server, with what the rules need."""
+    columns = ("event_key", "person_key", "event_name", "occurred_us", "event_date")
     of_persons = tables["sessions"].filter(~_.is_bot)
-    rows = _in_time(tables["session_events"], rules, now).semi_join(of_persons, "session_key")
+    inside = tables["session_events"].semi_join(of_persons, "session_key").select(columns)
+    reported = tables["sessionless_events"].filter(_.reason == "no_open_session").select(columns)
+    rows = _in_time(inside.union(reported), rules, now)
     needed = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
     if not needed:
         return rows
@@ -141,7 +148,8 @@ def _figures(rows: ir.Table, rules: Mapping[str, Rule], now: datetime) -> ir.Tab
         counts = rows[f"is_{name}"]
         if rule.total:
             column = rows[next(iter(rule.total))]  # money adds up exactly before it is a float
-            figures[name] = column.sum(where=counts).cast("float64")
+            total = column.sum(where=counts).cast("float64")
+            figures[name] = total.round(DIGITS) if column.type().is_floating() else total
         else:
             figures[name] = counts.cast("int64").sum().cast("float64")
     return rows.group_by("person_key").agg(**figures)
@@ -192,7 +200,7 @@ def _within(figure: ir.NumericValue, bounds: Bounds) -> ir.BooleanValue:
 def _holds(rule: Rule, people: ir.Table, names: Mapping[str, str]) -> ir.BooleanValue:
     """Whether a rule holds of a person."""
     if rule.score:
-        return _within(people.current_score, rule.score)
+        return _within(people.current_score.round(DIGITS), rule.score)
     if rule.negated is not None:
         return ~_holds(rule.negated, people, names)
     if rule.parts:

@@ -11,7 +11,7 @@ from clickstream_platform.segments.matching import segment_matches
 from clickstream_platform.segments.rules import Segment, describe, load_segments
 from clickstream_platform.settings import Settings
 
-UPSTREAM = ("engagement_scores", "sessions", "session_events", "events")
+UPSTREAM = ("engagement_scores", "sessions", "session_events", "sessionless_events", "events")
 """Tables that rules can read."""
 
 INSIDE = ("segment", "person_key", "person_id")

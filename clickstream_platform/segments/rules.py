@@ -3,14 +3,25 @@
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import date
+from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias, TypeGuard
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from clickstream_platform.definitions import checked, read_toml
 from clickstream_platform.lake import polars_schema
+from clickstream_platform.tables.catalog import TABLES
 
 SHIPPED = Path(__file__).parent / "definitions"
 """Folder of the segments that come with the platform."""
@@ -19,6 +30,17 @@ PERSONAL = frozenset(
     f"{whose}_{form}" for whose in ("person", "user", "visitor") for form in ("id", "key")
 ) | {"identifiers", "ip_address"}
 """Columns that no rule may name: a segment is what people do, never a list of people."""
+
+ONE_DEED = frozenset(
+    {"event_id", "event_key", "order_id", "session_id", "session_key", "tracker_session_id"}
+)
+"""Columns that name one thing somebody did, and so that person; no rule may name them either."""
+
+UNCOUNTED = {"sessions": "is_bot", "events": "is_synthetic"}
+"""What is true of rows that never count, by table."""
+
+DEEPEST = 20
+"""Most conditions within each other: no question needs more, and engines slow down far above."""
 
 HEAD = ("description", "owner", "purpose", "expires")
 """Keys of a definition beside its rule; its name is that of the file."""
@@ -29,13 +51,15 @@ LONGEST_DAYS = 36_525
 Number: TypeAlias = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 """A number that is written as one and that others can be compared with."""
 
+Words: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
 Days: TypeAlias = Annotated[Number, Field(gt=0, le=LONGEST_DAYS)]
 
 
 class Section(BaseModel):
     """A part of a definition; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Bounds(Section):
@@ -51,6 +75,28 @@ class Bounds(Section):
             raise ValueError(message)
         if self.min is not None and self.max is not None and self.min > self.max:
             message = "min is larger than max"
+            raise ValueError(message)
+        return self
+
+
+class Count(Bounds):
+    """How many rows."""
+
+    @model_validator(mode="after")
+    def _counts_rows(self) -> Self:
+        if any(end is not None and (end < 0 or end % 1) for end in (self.min, self.max)):
+            message = "counts are whole numbers from 0 on"
+            raise ValueError(message)
+        return self
+
+
+class Score(Bounds):
+    """How engaged."""
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.max is not None and self.max < 0:
+            message = "no score is below 0"
             raise ValueError(message)
         return self
 
@@ -91,18 +137,18 @@ class Rule(Section):
     """
 
     table: Literal["sessions", "events"] | None = Field(None, description="Rows to count.")
-    did: str | None = Field(None, min_length=1, description="Short for events of this name.")
-    never: str | None = Field(None, min_length=1, description="Short for no event of this name.")
+    did: Words | None = Field(None, description="Short for events of this name.")
+    never: Words | None = Field(None, description="Short for no event of this name.")
     where: dict[str, Annotated[Test, PlainValidator(_read_test)]] = Field(
         default_factory=dict, description="Columns and their values."
     )
-    count: Bounds | None = Field(None, description="How many rows; at least one if left out.")
+    count: Count | None = Field(None, description="How many rows; at least one if left out.")
     total: dict[str, Bounds] = Field(
         default_factory=dict, description="A number column and what it must add up to."
     )
     within_days: Days | None = Field(None, description="Only rows at most so old.")
     before_days: Days | None = Field(None, description="Only rows at least so old.")
-    score: Bounds | None = Field(None, description="Engagement score as of the evaluation.")
+    score: Score | None = Field(None, description="Engagement score as of the evaluation.")
     all: tuple["Rule", ...] | None = Field(None, min_length=1, description="Every one holds.")
     any: tuple["Rule", ...] | None = Field(None, min_length=1, description="One at least holds.")
     negated: "Rule | None" = Field(None, alias="not", description="Does not hold.")
@@ -153,6 +199,18 @@ class Rule(Section):
             _check_column(self.counted, column, bounds)
         return self
 
+    @model_validator(mode="after")
+    def _is_not_too_deep(self) -> Self:
+        if self.depth > DEEPEST:
+            message = f"is deeper than {DEEPEST} conditions within each other"
+            raise ValueError(message)
+        return self
+
+    @property
+    def depth(self) -> int:
+        """Conditions within each other, this one included."""
+        return 1 + max((part.depth for part in self.parts), default=0)
+
     @property
     def counted(self) -> str | None:
         """Table whose rows are counted, or None for the other kinds of conditions."""
@@ -182,15 +240,27 @@ class Rule(Section):
             yield from part.activities()
 
 
+RULE = frozenset(field.alias or name for name, field in Rule.model_fields.items())
+"""Keys of a rule."""
+
+
 class Segment(Section):
     """A named rule, with who answers for it, what for, and until when."""
 
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,62}$")
-    description: str = Field(min_length=1)
-    owner: str = Field(min_length=1)
+    description: Words
+    owner: Words
     purpose: Literal["analytics", "marketing", "personalization"]
     expires: date = Field(description="Last day on which it has members.")
     rule: Rule
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _is_a_day(cls, value: object) -> object:
+        if isinstance(value, (int, float)):  # not so many seconds since 1970
+            message = "must be a day, such as 2030-12-31"
+            raise ValueError(message)
+        return value
 
     @field_validator("name")
     @classmethod
@@ -207,18 +277,32 @@ class Segment(Section):
 
 def _check_column(table: str, column: str, test: Test) -> None:
     schema = polars_schema(table)
-    if column in PERSONAL:
+    if column in PERSONAL | ONE_DEED:
         message = f"{column} identifies people; rules are about what they do"
         raise ValueError(message)
     if column not in schema:
-        known = ", ".join(sorted(set(schema) - PERSONAL))
-        message = f"{column} is not a column of {table}: {known}"
+        known = sorted(set(schema) - PERSONAL - ONE_DEED)
+        close = get_close_matches(column, known, n=1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        message = f"{column} is not a column of {table}{meant}: {', '.join(known)}"
         raise ValueError(message)
     kind = schema[column]
     values = test if isinstance(test, tuple) else (test,)
     if not all(_fits(kind, value) for value in values):
         message = f"{column} holds {_words_of_type(kind)}"
         raise ValueError(message)
+    if column == UNCOUNTED[table] and set(values) == {True}:
+        message = f"{column} is true of no row that counts"
+        raise ValueError(message)
+    if (allowed := _known_values(table, column)) and not allowed.issuperset(map(str, values)):
+        message = f"{column} is one of {', '.join(sorted(allowed))}"
+        raise ValueError(message)
+
+
+def _known_values(table: str, column: str) -> set[str]:
+    """Every value that the contract lets a column have; empty where it may be any."""
+    checks = TABLES[table].contract.to_schema().columns[column].checks
+    return set(chain.from_iterable(check.statistics.get("allowed_values", ()) for check in checks))
 
 
 def _fits(kind: pl.DataType, value: Scalar | Bounds) -> bool:
@@ -258,10 +342,15 @@ def load_segments(definitions: Path | None = None) -> Mapping[str, Segment]:
 
 def _read(file: Path) -> Segment:
     content = read_toml(file)
-    head = {key: content.pop(key) for key in HEAD if key in content}
+    head = {key: content.pop(key) for key in [*content] if _is_of_head(key)}
     whole = {"name": file.stem} | head | {"rule": content}
     remedy = f"See the segments in {SHIPPED} for the form."
     return checked(Segment, whole, file, remedy=remedy, hidden="rule", whole="rule")
+
+
+def _is_of_head(key: str) -> bool:
+    """Whether a key stands beside the rule, or was meant to."""
+    return key in HEAD or (key not in RULE and bool(get_close_matches(key, HEAD, n=1)))
 
 
 def describe(segment: Segment) -> str:

@@ -37,6 +37,8 @@ class World:
         self.sessions: list[Row] = []
         self.events: list[Row] = []
         self.choices: list[Row] = []
+        self.sessionless: list[Row] = []
+        self.details: list[Row] = []
 
     def person(self, person: str = "ann", *, score: float = 1, **consents: bool | None) -> None:
         given = {"analytics": True, "marketing": True, "personalization": True} | consents
@@ -80,6 +82,23 @@ class World:
                 | of_event
             )
 
+    def outside(
+        self, person: str, name: str, *, reason: str = "no_open_session", **columns: object
+    ) -> None:
+        """An event of the person in no session, at noon."""
+        event_id = f"o{len(self.sessionless)}"
+        self.sessionless.append(
+            {
+                "event_key": surrogate(event_id),
+                "person_key": surrogate(person),
+                "reason": reason,
+                "event_name": name,
+                "occurred_us": microseconds(NOON),
+                "event_date": NOON.date(),
+            }
+        )
+        self.details.append({"event_id": event_id, "event_name": name} | columns)
+
     def tables(self) -> dict[str, pl.DataFrame]:
         own = ("session_key", "person_id")
         events = [{k: v for k, v in row.items() if k not in own} for row in self.events]
@@ -106,7 +125,10 @@ class World:
             ),
             "sessions": sessions_frame(self.sessions),
             "session_events": session_events,
-            "events": events_frame(events),
+            "sessionless_events": pl.DataFrame(
+                self.sessionless, schema=polars_schema("sessionless_events")
+            ),
+            "events": events_frame([*events, *self.details]),
             "current_consents": pl.DataFrame(
                 self.choices,
                 schema={"person_key": pl.Int64} | dict.fromkeys(CONSENTS, pl.Boolean),
@@ -200,6 +222,38 @@ def test_columns_of_an_event_beyond_its_name(inside: Matches) -> None:
         world.session(person, "search", country=country)
     assert inside(world, did="search", where={"country": ["DE", "AT"]}) == {"ann"}
     assert inside(world, never="search", where={"country": "DE"}) == {"bob"}
+
+
+@pytest.mark.parametrize("order", [(0.1, 0.2, 0.3), (0.3, 0.2, 0.1)])
+def test_total_of_fractions_does_not_depend_on_their_order(
+    inside: Matches, order: tuple[float, ...]
+) -> None:
+    # In floating point 0.1 + 0.2 + 0.3 is more than 0.3 + 0.2 + 0.1, which is 0.6.
+    world = World()
+    world.person()
+    for seconds in order:
+        world.session(engaged_time_s=seconds)
+    exactly = {"engaged_time_s": {"min": 0.6, "max": 0.6}}
+    assert inside(world, table="sessions", total=exactly) == {"ann"}
+
+
+def test_last_digits_of_a_score_do_not_decide(inside: Matches) -> None:
+    world = World()
+    world.person("ann", score=0.1 + 0.2 + 0.3)
+    world.person("bob", score=0.3 + 0.2 + 0.1)
+    assert inside(world, score={"min": 0.6, "max": 0.6}) == {"ann", "bob"}
+
+
+def test_what_a_server_reported_counts_without_a_session(inside: Matches) -> None:
+    world = World()
+    for person in ("ann", "bob"):
+        world.person(person)
+        world.session(person, "add_to_cart")
+    world.outside("ann", "purchase", revenue=Decimal(40))
+    world.outside("bob", "purchase", revenue=Decimal(40), reason="only_pings")
+    assert inside(world, did="purchase", within_days=7) == {"ann"}
+    assert inside(world, never="purchase") == {"bob"}
+    assert inside(world, did="purchase", total={"revenue": {"min": 40}}) == {"ann"}
 
 
 def test_score_has_decayed_until_now(inside: Matches) -> None:

@@ -1,5 +1,6 @@
 """Definitions of segments: what is read, what is refused and why, and how they read in words."""
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_rule_reads_in_plain_words(tmp_path: Path, rule: str, words: str) -> Non
         pytest.param("score = {min = 2, max = 1}", r"score: min is larger than max", id="reversed"),
         pytest.param(
             'table = "sessions"\nwhere = {chanel = "Email"}',
-            r"rule: chanel is not a column of sessions: .*channel",
+            r"rule: chanel is not a column of sessions \(did you mean channel\?\): .*, country",
             id="unknown column",
         ),
         pytest.param(
@@ -112,6 +113,52 @@ def test_rule_reads_in_plain_words(tmp_path: Path, rule: str, words: str) -> Non
             r"rule: user_id identifies people",
             id="a person",
         ),
+        pytest.param(
+            'table = "sessions"\nwhere = {session_id = "s_1"}',
+            r"rule: session_id identifies people",
+            id="a session, and so a person",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {order_id = "o1"}',
+            r"rule: order_id identifies people",
+            id="an order, and so a person",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {cut_reason = "tiemout"}',
+            r"rule: cut_reason is one of campaign, .*timeout",
+            id="value that no row has",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {is_bot = true}',
+            r"rule: is_bot is true of no row that counts",
+            id="bots",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {is_synthetic = [true]}',
+            r"rule: is_synthetic is true of no row that counts",
+            id="canaries",
+        ),
+        pytest.param(
+            'did = "a"\ncount = {max = -1}', r"count: counts are whole numbers", id="count below 0"
+        ),
+        pytest.param(
+            'did = "a"\ncount = {min = 1.2, max = 1.8}',
+            r"count: counts are whole numbers",
+            id="part of a row",
+        ),
+        pytest.param("score = {max = -1}", r"score: no score is below 0", id="score below 0"),
+        pytest.param(
+            'did = "a"\ncount = 3', r"count: must be a table, such as \{", id="count as a number"
+        ),
+        pytest.param('[all]\ndid = "a"', r"all: must be a list", id="one table for several"),
+        pytest.param(
+            "not." * 20 + 'did = "a"', r"rule: is deeper than 20 conditions", id="too deep"
+        ),
+        pytest.param(
+            "not = {" * 2_000 + 'did = "a"' + "}" * 2_000, r"syntax: brackets", id="without end"
+        ),
+        pytest.param('negated = {did = "a"}', r"negated: is no key here", id="name of the code"),
+        pytest.param('did = " "', r"did: .* at least 1 character", id="blank event name"),
         pytest.param(
             'table = "sessions"\nwhere = {channel = 3}', r"channel holds text", id="number for text"
         ),
@@ -207,6 +254,13 @@ def test_what_cannot_be_used_is_named_with_file_key_and_reason(
         pytest.param(HEAD.replace("marketing", "fun"), r"purpose: Input should be", id="purpose"),
         pytest.param(HEAD.replace('owner = "us"', ""), r"owner: is missing", id="owner"),
         pytest.param(
+            HEAD.replace("owner", "ownr"), r"ownr: .*did you mean owner\?", id="misspelt owner"
+        ),
+        pytest.param(HEAD.replace('"us"', '" "'), r"owner: .* at least 1 char", id="blank owner"),
+        pytest.param(
+            HEAD.replace("2026-12-31", "20454"), r"expires: must be a day, such as", id="number"
+        ),
+        pytest.param(
             HEAD.replace("2026-12-31", '"soon"'), r"expires: Input should be", id="expiry"
         ),
     ],
@@ -214,6 +268,29 @@ def test_what_cannot_be_used_is_named_with_file_key_and_reason(
 def test_head_must_be_complete(tmp_path: Path, head: str, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         read(tmp_path, 'did = "a"', head=head)
+
+
+def test_example_of_the_guide_is_read_as_it_is_told(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "segments.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", guide.read_text(), re.DOTALL)
+    assert describe(read(tmp_path, example)) == (
+        "Persons with purchase events in the last 180 days whose revenue adds up to at least 200, "
+        "and (a session with campaign name spring or summer, or a session with device type mobile "
+        "and with page views of at least 3), and no session in the last 14 days."
+    )
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param('table = "events"\nwhere = {device_type = ["mobile", "tablet"]}', id="known"),
+        pytest.param('table = "sessions"\nwhere = {is_bot = false}', id="no bots"),
+        pytest.param('did = "a"\ncount = {min = 0, max = 3.0}', id="whole counts"),
+        pytest.param("not." * 19 + 'did = "a"', id="deep"),
+    ],
+)
+def test_what_is_at_the_edge_is_taken(tmp_path: Path, rule: str) -> None:
+    assert read(tmp_path, rule).name == "mine"
 
 
 def test_file_name_is_the_name(tmp_path: Path) -> None:

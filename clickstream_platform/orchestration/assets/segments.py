@@ -39,7 +39,7 @@ def engagement_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
             stage=SEGMENTS,
             owner="growth",
             kinds={"duckdb"},
-            deps=["engagement_scores", "sessions", "events", "consents"],
+            deps=["engagement_scores", "sessions", "sessionless_events", "events", "consents"],
             condition=when_behind(),
         ),
         table(
@@ -47,7 +47,7 @@ def engagement_scores(context: dg.AssetExecutionContext, platform: Platform) -> 
             stage=SEGMENTS,
             owner="growth",
             kinds={"duckdb"},
-            deps=["engagement_scores", "sessions", "events", "consents"],
+            deps=["engagement_scores", "sessions", "sessionless_events", "events", "consents"],
             condition=when_behind(),
             fresh_within=timedelta(hours=26),
         ),
