@@ -28,6 +28,7 @@ from clickstream_platform.identity.comparisons import (
 from clickstream_platform.identity.features import consented_events, visitor_features
 from clickstream_platform.identity.links import PSEUDONYM
 from clickstream_platform.identity.people import with_person
+from clickstream_platform.identity.rules import VISITOR
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings
 
@@ -457,7 +458,8 @@ class VisitorMatches(NamedTuple):
     score: Score
     """On held-out logins: visitors whose users are known, matched as if they were not."""
     visitors: int
-    """Visitors who agreed, without devices that several users share."""
+    """Visitors who agreed, without devices that several users share, and without those whom a
+    decision took from somebody."""
 
 
 def known_users(identity_map: pl.DataFrame) -> dict[str, frozenset[str]]:
@@ -475,6 +477,20 @@ def known_users(identity_map: pl.DataFrame) -> dict[str, frozenset[str]]:
         known = persons if user.startswith(PSEUDONYM) else users
         known.setdefault(visitor, set()).add(user)
     return {visitor: frozenset(found) for visitor, found in (persons | users).items()}
+
+
+def decided_apart(merges: pl.DataFrame) -> set[str]:
+    """Visitors whom somebody took from a person: a guess must not put them back.
+
+    Args:
+        merges: Contract: `clickstream_platform.tables.identity.IdentityMerges`.
+    """
+    denied = merges.filter(pl.col("decision_id").is_not_null())
+    ends = [
+        denied.filter(pl.col(f"{end}_type") == VISITOR)[f"{end}_id"]
+        for end in ("identifier", "other")
+    ]
+    return set(pl.concat(ends))
 
 
 def match_visitors(
@@ -500,8 +516,9 @@ def match_visitors(
         backend.disconnect()
     known = known_users(lake.scan("identity_map").collect())
     # What several users share is nobody's: it would be a bridge between them.
-    shared = [visitor for visitor, found in known.items() if len(found) > 1]
-    records = records.filter(~pl.col("record_id").is_in(shared))
+    shared = {visitor for visitor, found in known.items() if len(found) > 1}
+    apart = shared | decided_apart(lake.scan("identity_merges").collect())
+    records = records.filter(~pl.col("record_id").is_in(sorted(apart)))
     users = {it: next(iter(known[it])) for it in records["record_id"] if it in known}
     if records.height < 2:  # noqa: PLR2004 - a pair
         raise TooFewRecordsError(records.height)
