@@ -241,6 +241,7 @@ def match(
             {
                 "visitors": found.visitors,
                 "compared": found.matches.compared,
+                "is_settled": found.matches.is_settled,
                 "precision": score.precision,
                 "recall": score.recall,
                 "true_pairs": score.true_pairs,
@@ -257,6 +258,8 @@ def match(
         f"On {counted(found.score.true_pairs, 'pair')} known from logins: precision "
         f"{found.score.precision:.3f}, recall {found.score.recall:.3f}."
     )
+    if not found.matches.is_settled:
+        say("The estimation did not come to rest: chances are rough.")
     say("Matches are guesses: they change no table, and reach nobody.")
 
 

@@ -8,23 +8,33 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import duckdb
 import polars as pl
+import polars.selectors as cs
 from pydantic import Field
 
 from clickstream_platform.definitions import Definition, own_or_shipped, read_definition, read_once
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.identity.comparisons import (
+    Comparison,
+    Key,
+    columns_of,
+    key_sql,
+    splink_comparison,
+    with_digits,
+)
 from clickstream_platform.identity.features import consented_events, visitor_features
 from clickstream_platform.identity.links import PSEUDONYM
 from clickstream_platform.identity.people import with_person
+from clickstream_platform.identity.rules import VISITOR
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings
 
 if TYPE_CHECKING:  # an extra
     from splink import Linker
-    from splink.internals.comparison_creator import ComparisonCreator
+    from splink.internals.blocking_rule_creator import BlockingRuleCreator
 
 DEFINITION = Path(__file__).with_name("matches.toml")
 
@@ -37,14 +47,14 @@ LEAST_PRIOR = 1e-12
 MOST_PAIRS = 1_000_000
 """Random pairs at most, for the same."""
 
+DIGITS = 10
+"""Decimals that are told: beyond, sums of floating point depend on the order of threads."""
 
-class Comparison(Definition):
-    """How one column of two records is compared."""
+MOST_ROUNDS = 200
+"""Of the estimation, after which it is given up as unsettled."""
 
-    column: str = Field(pattern="^[a-z][a-z0-9_]*$")
-    kind: Literal["exact", "name", "edits", "overlap"]
-    at: tuple[float, ...] = ()
-    """Thresholds, strictest first; none for exact."""
+Keys = Annotated[tuple[Key, ...], Field(min_length=1)]
+"""Pairs are looked at that are equal in every one."""
 
 
 class MatchRules(Definition):
@@ -52,14 +62,21 @@ class MatchRules(Definition):
 
     purpose: str = "consent_personalization"
     threshold: float = Field(0.95, gt=0.5, lt=1)
-    blocking: tuple[tuple[str, ...], ...] = Field(min_length=1)
-    sure: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    blocking: tuple[Keys, ...] = Field(min_length=1)
+    sure: tuple[Keys, ...] = Field(min_length=1)
     recall_of_sure: float = Field(0.5, gt=0, le=1)
     holds_prior: bool = False
     """Whether EM keeps the share of matches that ``sure`` tells. Where blocks hold few matches, it
     would take any two groups of pairs for matches and others."""
-    training: tuple[tuple[str, ...], ...] = Field(min_length=1)
+    training: tuple[Keys, ...] = Field(min_length=1)
+    """Where one finds no pair, those of ``blocking`` stand in."""
     comparisons: tuple[Comparison, ...] = Field(min_length=2)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Columns that records must have."""
+        keyed = [columns_of(keys) for keys in (*self.blocking, *self.sure, *self.training)]
+        return frozenset().union(*keyed, *(it.columns for it in self.comparisons))
 
 
 def load_match_rules(file: Path) -> MatchRules:
@@ -100,6 +117,20 @@ class TooFewRecordsError(ClickstreamError, ValueError):
         )
 
 
+class UnknownColumnError(ClickstreamError, LookupError):
+    """The rules name columns that the records lack."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        super().__init__(
+            f"The rules compare by {', '.join(columns)}, which the records do not have. Take it "
+            "out of identity/matches.toml."
+        )
+
+
+class UnderflowError(ArithmeticError):
+    """A chance became too small to tell; caught here, never seen outside."""
+
+
 class Matches(NamedTuple):
     """Pairs that may be the same, and why."""
 
@@ -110,6 +141,8 @@ class Matches(NamedTuple):
     Grain: left_id, right_id; left is the lesser."""
     compared: int
     """Pairs that blocking let through, before the threshold."""
+    is_settled: bool = True
+    """Whether the estimation came to rest; where it did not, chances are rough."""
 
 
 def match_records(
@@ -126,55 +159,113 @@ def match_records(
     Raises:
         MatchingUnavailableError: The extra `probabilistic` is not installed.
         TooFewRecordsError: Nothing can be estimated from the records.
+        UnknownColumnError: The records lack a column of the rules.
 
     Source:
         Fellegi and Sunter (1969), A Theory for Record Linkage; EM as in Winkler (1988); by Splink.
     """
     try:
-        from splink import DuckDBAPI, Linker, SettingsCreator, block_on  # noqa: PLC0415 - an extra
+        import splink  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise MatchingUnavailableError from None
 
+    if lacking := sorted(rules.columns - set(records.columns)):
+        raise UnknownColumnError(lacking)
     rules = _telling(rules, records)
     if len(rules.comparisons) < 2:  # noqa: PLR2004 - they are weighed against each other
         raise TooFewRecordsError(records.height)
     logging.getLogger("splink").setLevel(logging.ERROR)
     least = rules.threshold if least is None else least
-    comparisons = [_comparison(each) for each in rules.comparisons]
+    rounds = MOST_ROUNDS
+    while True:
+        try:
+            return _matched(records, rules, least, rounds)
+        except UnderflowError:  # fewer rounds do not come as far
+            rounds //= 4
+        if not rounds:
+            raise TooFewRecordsError(records.height)
+
+
+def _matched(records: pl.DataFrame, rules: MatchRules, least: float, rounds: int) -> Matches:
+    from splink import DuckDBAPI, Linker, SettingsCreator  # noqa: PLC0415 - an extra
+
     settings = SettingsCreator(
         link_type="dedupe_only",
         unique_id_column_name="record_id",
-        comparisons=list(comparisons),
-        blocking_rules_to_generate_predictions=[block_on(*columns) for columns in rules.blocking],
+        comparisons=[splink_comparison(each) for each in rules.comparisons],
+        blocking_rules_to_generate_predictions=[_block(keys) for keys in rules.blocking],
         retain_intermediate_calculation_columns=True,
+        max_iterations=rounds,
     )
+    # In order, so that sums of floating point do not depend on how the records came.
+    ordered = with_digits(records, rules.comparisons).sort("record_id").to_arrow()
     with duckdb.connect() as connection:
-        api = DuckDBAPI(connection)
-        linker = Linker(api.register(records.to_arrow()), settings, log_level=logging.ERROR)
-        training = linker.training
-        try:
-            training.estimate_probability_two_random_records_match(
-                [block_on(*columns) for columns in rules.sure], recall=rules.recall_of_sure
-            )
-        except ValueError:  # more sure pairs than there can be at that recall
-            raise TooFewRecordsError(records.height) from None
-        training.estimate_u_using_random_sampling(max_pairs=MOST_PAIRS, seed=SEED)
-        prior = _prior(linker)
-        if not LEAST_PRIOR < prior < 1 - LEAST_PRIOR:
-            raise TooFewRecordsError(records.height)
-        try:
-            for columns in rules.training:
-                training.estimate_parameters_using_expectation_maximisation(
-                    block_on(*columns), fix_probability_two_random_records_match=rules.holds_prior
-                )
-        except ValueError:  # a level that no pair of the block has
-            raise TooFewRecordsError(records.height) from None
+        linker = Linker(DuckDBAPI(connection).register(ordered), settings, log_level=logging.ERROR)
+        is_settled = _train(linker, rules, records) < rounds
         prior = _prior(linker)
         everything = linker.inference.predict().as_duckdbpyrelation()
         found = pl.DataFrame(pl.from_arrow(everything.to_arrow_table()))
-    return Matches(
-        _pairs(found, rules, prior).filter(pl.col("match_probability") >= least), found.height
-    )
+    pairs = _pairs(found, rules, prior).filter(pl.col("match_probability") >= least)
+    return Matches(pairs, found.height, is_settled)
+
+
+def _train(linker: "Linker", rules: MatchRules, records: pl.DataFrame) -> int:
+    """Estimate chances; tells how many rounds the longest estimation took."""
+    training = linker.training
+    try:
+        training.estimate_probability_two_random_records_match(
+            [_block(keys) for keys in rules.sure], recall=rules.recall_of_sure
+        )
+    except ValueError:  # more sure pairs than there can be at that recall
+        raise TooFewRecordsError(records.height) from None
+    training.estimate_u_using_random_sampling(max_pairs=MOST_PAIRS, seed=SEED)
+    if not LEAST_PRIOR < _prior(linker) < 1 - LEAST_PRIOR:
+        raise TooFewRecordsError(records.height)
+    rounds = []
+    for keys in _training(rules, records):
+        try:
+            session = training.estimate_parameters_using_expectation_maximisation(
+                _block(keys),
+                estimate_without_term_frequencies=not any(
+                    it.by_frequency for it in rules.comparisons
+                ),
+                fix_probability_two_random_records_match=rules.holds_prior,
+            )
+        except ValueError as error:  # a level that no match of the block has: its chance underflows
+            raise UnderflowError from error
+        rounds.append(len(session._core_model_settings_history) - 1)  # noqa: SLF001 - told nowhere else
+    if not rounds:
+        raise TooFewRecordsError(records.height)
+    return max(rounds)
+
+
+def _training(rules: MatchRules, records: pl.DataFrame) -> list[tuple[str, ...]]:
+    """The rules of training that find pairs, and of blocking what is needed in their place."""
+    chosen = []
+    missing = set(rules.comparisons)
+    for number, keys in enumerate((*rules.training, *rules.blocking)):
+        told = {it for it in rules.comparisons if not it.columns & columns_of(keys)}
+        is_needed = number < len(rules.training) or told & missing
+        if told and is_needed and _finds_pairs(keys, records):
+            chosen.append(keys)
+            missing -= told
+    return chosen
+
+
+def _finds_pairs(keys: tuple[str, ...], records: pl.DataFrame) -> bool:
+    cut = [
+        pl.col(column).str.slice(0, int(length)).alias(str(number))
+        if length
+        else pl.col(column).alias(str(number))
+        for number, (column, _, length) in enumerate(key.partition(":") for key in keys)
+    ]
+    return bool(records.select(cut).drop_nulls().is_duplicated().any())
+
+
+def _block(keys: tuple[str, ...]) -> "BlockingRuleCreator":
+    from splink import block_on  # noqa: PLC0415 - an extra
+
+    return block_on(*map(key_sql, keys))
 
 
 def _telling(rules: MatchRules, records: pl.DataFrame) -> MatchRules:
@@ -193,31 +284,23 @@ def _prior(linker: "Linker") -> float:
     return float(linker.misc.save_model_to_json()["probability_two_random_records_match"])
 
 
-def _comparison(rule: Comparison) -> "ComparisonCreator":
-    import splink.comparison_library as library  # noqa: PLC0415 - an extra
-
-    match rule.kind:
-        case "exact":
-            return library.ExactMatch(rule.column)
-        case "name":
-            return library.JaroWinklerAtThresholds(rule.column, list(rule.at))
-        case "edits":
-            return library.LevenshteinAtThresholds(rule.column, [int(at) for at in rule.at])
-        case "overlap":
-            return library.ArrayIntersectAtSizes(rule.column, [int(at) for at in rule.at])
-
-
 def _pairs(found: pl.DataFrame, rules: MatchRules, prior: float) -> pl.DataFrame:
     one, other = pl.col("record_id_l"), pl.col("record_id_r")
-    return found.select(
+    told = found.select(
         left_id=pl.min_horizontal(one, other),
         right_id=pl.max_horizontal(one, other),
         match_probability=pl.col("match_probability"),
         match_weight=pl.col("match_weight"),
         prior_weight=pl.lit(math.log2(prior / (1 - prior))),
-        **{f"weight_{it.column}": pl.col(f"mw_{it.column}") for it in rules.comparisons},
+        **{f"weight_{it.column}": _weight(it) for it in rules.comparisons},
         **{f"agrees_{it.column}": pl.col(f"gamma_{it.column}") for it in rules.comparisons},
-    ).sort("match_probability", "left_id", "right_id", descending=[True, False, False])
+    ).with_columns(cs.float().round(DIGITS))
+    return told.sort("match_probability", "left_id", "right_id", descending=[True, False, False])
+
+
+def _weight(rule: Comparison) -> pl.Expr:
+    weight = pl.col(f"mw_{rule.column}")
+    return weight + pl.col(f"mw_tf_adj_{rule.column}") if rule.by_frequency else weight
 
 
 def known_apart(pairs: pl.DataFrame, users: Mapping[str, str]) -> pl.DataFrame:
@@ -375,7 +458,8 @@ class VisitorMatches(NamedTuple):
     score: Score
     """On held-out logins: visitors whose users are known, matched as if they were not."""
     visitors: int
-    """Visitors who agreed, without devices that several users share."""
+    """Visitors who agreed, without devices that several users share, and without those whom a
+    decision took from somebody."""
 
 
 def known_users(identity_map: pl.DataFrame) -> dict[str, frozenset[str]]:
@@ -393,6 +477,20 @@ def known_users(identity_map: pl.DataFrame) -> dict[str, frozenset[str]]:
         known = persons if user.startswith(PSEUDONYM) else users
         known.setdefault(visitor, set()).add(user)
     return {visitor: frozenset(found) for visitor, found in (persons | users).items()}
+
+
+def decided_apart(merges: pl.DataFrame) -> set[str]:
+    """Visitors whom somebody took from a person: a guess must not put them back.
+
+    Args:
+        merges: Contract: `clickstream_platform.tables.identity.IdentityMerges`.
+    """
+    denied = merges.filter(pl.col("decision_id").is_not_null())
+    ends = [
+        denied.filter(pl.col(f"{end}_type") == VISITOR)[f"{end}_id"]
+        for end in ("identifier", "other")
+    ]
+    return set(pl.concat(ends))
 
 
 def match_visitors(
@@ -418,8 +516,9 @@ def match_visitors(
         backend.disconnect()
     known = known_users(lake.scan("identity_map").collect())
     # What several users share is nobody's: it would be a bridge between them.
-    shared = [visitor for visitor, found in known.items() if len(found) > 1]
-    records = records.filter(~pl.col("record_id").is_in(shared))
+    shared = {visitor for visitor, found in known.items() if len(found) > 1}
+    apart = shared | decided_apart(lake.scan("identity_merges").collect())
+    records = records.filter(~pl.col("record_id").is_in(sorted(apart)))
     users = {it: next(iter(known[it])) for it in records["record_id"] if it in known}
     if records.height < 2:  # noqa: PLR2004 - a pair
         raise TooFewRecordsError(records.height)

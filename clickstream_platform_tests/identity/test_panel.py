@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from clickstream_platform.identity import match_records, refresh_identity, score_matches
+from clickstream_platform.identity.comparisons import Comparison
 from clickstream_platform.identity.features import consented_events, visitor_features
 from clickstream_platform.identity.matching import (
-    Comparison,
     MatchRules,
     TooFewRecordsError,
     cluster_matches,

@@ -1,19 +1,26 @@
 """Matches without a login: cases with known truth, explained, and never of two users."""
 
 import os
+import random
+import re
 from itertools import combinations
 from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
+from pydantic import ValidationError
 
+import clickstream_platform
 from clickstream_platform.errors import DefinitionError
+from clickstream_platform.identity import decide, refresh_identity
+from clickstream_platform.identity.comparisons import Comparison
 from clickstream_platform.identity.matching import (
     DEFINITION,
-    Comparison,
     Matches,
     MatchRules,
     TooFewRecordsError,
+    UnknownColumnError,
     cluster_matches,
     known_apart,
     known_users,
@@ -26,34 +33,66 @@ from clickstream_platform.identity.matching import (
 )
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.frames import events_frame, identity_frame
+from clickstream_platform_tests.frames import (
+    NOON,
+    events_frame,
+    identity_frame,
+    person_consents_frame,
+    surrogate,
+)
+
+
+def spelling(column: str, *, swapped_with: str | None = None) -> Comparison:
+    return Comparison(
+        column=column, kind="name", at=(0.9, 0.7), by_frequency=True, swapped_with=swapped_with
+    )
+
 
 FAKE = MatchRules(
     threshold=0.9,
-    blocking=(("first_name",), ("surname",), ("dob",), ("email",)),
+    blocking=(
+        *(("first_name",), ("surname",), ("dob",), ("email",), ("email:4",)),
+        *(("first_name:2", "surname:2"), ("first_name:2", "dob:4"), ("surname:2", "dob:4")),
+        ("dob:7", "city"),
+    ),
     sure=(("first_name", "surname"), ("email",)),
     recall_of_sure=0.6,
     training=(("first_name", "surname"), ("dob",)),
     comparisons=(
-        Comparison(column="first_name", kind="name", at=(0.9, 0.7)),
-        Comparison(column="surname", kind="name", at=(0.9, 0.7)),
-        Comparison(column="dob", kind="edits", at=(1, 2)),
-        Comparison(column="city", kind="exact"),
+        spelling("first_name", swapped_with="surname"),
+        spelling("surname"),
+        Comparison(column="dob", kind="date", at=(1, 2)),
+        Comparison(column="city", kind="name", at=(0.8,), by_frequency=True),
         Comparison(column="email", kind="name", at=(0.9, 0.7)),
     ),
 )
+PLAIN = FAKE.model_copy(
+    update={
+        "comparisons": tuple(
+            it.model_copy(update={"by_frequency": False}) for it in FAKE.comparisons
+        )
+    }
+)
 FEBRL = MatchRules(
     threshold=0.9,
-    blocking=(("given_name",), ("surname",), ("date_of_birth",), ("soc_sec_id",)),
+    blocking=(
+        *(("date_of_birth",), ("soc_sec_id",), ("soc_sec_id:4", "postcode")),
+        *(("given_name:3", "surname:3"), ("given_name", "postcode"), ("surname", "postcode")),
+        *(("given_name:3", "date_of_birth:6"), ("surname:3", "date_of_birth:6")),
+        *(("given_name", "date_of_birth:4"), ("surname", "date_of_birth:4")),
+        ("address_1", "street_number"),
+    ),
     sure=(("soc_sec_id",), ("given_name", "surname", "date_of_birth")),
     recall_of_sure=0.8,
     training=(("given_name", "surname"), ("date_of_birth",)),
     comparisons=(
-        Comparison(column="given_name", kind="name", at=(0.9, 0.7)),
-        Comparison(column="surname", kind="name", at=(0.9, 0.7)),
-        Comparison(column="date_of_birth", kind="edits", at=(1, 2)),
-        Comparison(column="soc_sec_id", kind="edits", at=(1, 2)),
-        Comparison(column="postcode", kind="exact"),
+        spelling("given_name", swapped_with="surname"),
+        spelling("surname"),
+        Comparison(column="date_of_birth", kind="date", at=(1, 2)),
+        Comparison(column="soc_sec_id", kind="typos", at=(1, 2)),
+        Comparison(column="postcode", kind="typos", at=(1,), by_frequency=True),
+        Comparison(column="address_1", kind="name", at=(0.9,), by_frequency=True),
+        Comparison(column="street_number", kind="exact"),
     ),
 )
 
@@ -73,8 +112,8 @@ def test_people_made_up_by_splink_are_found(fake: tuple[Matches, dict[str, str]]
     clusters = cluster_matches(matches.pairs, {})
     score = score_matches(pairs_of(clusters), truth)
     print(f"fake_1000: precision {score.precision:.3f}, recall {score.recall:.3f}")  # noqa: T201 - the report
-    assert score.precision >= 0.98
-    assert score.recall >= 0.8
+    assert score.precision >= 0.99
+    assert score.recall >= 0.92
 
 
 def test_febrl_duplicates_are_found(shared: Path) -> None:
@@ -88,7 +127,7 @@ def test_febrl_duplicates_are_found(shared: Path) -> None:
     score = score_matches(pairs_of(cluster_matches(matches.pairs, {})), truth)
     print(f"febrl1: precision {score.precision:.3f}, recall {score.recall:.3f}")  # noqa: T201 - the report
     assert score.precision >= 0.99
-    assert score.recall >= 0.97
+    assert score.recall >= 0.99
 
 
 def test_match_explains_itself(fake: tuple[Matches, dict[str, str]]) -> None:
@@ -124,6 +163,129 @@ def test_chain_between_two_users_breaks_at_its_weakest_match() -> None:
     (whole,) = cluster_matches(chain, {"a": "ann", "d": "ann"})
     # 3 matches of 6 pairs.
     assert (whole.matches, whole.density, whole.least_probability) == (3, 0.5, 0.96)
+
+
+def customers(*, seed: int = 1, people: int = 150) -> pl.DataFrame:
+    """People of a few names, two in five of them once more with a slip of the pen."""
+    rng = random.Random(seed)
+    rows: list[dict[str, str | None]] = []
+    for number in range(people):
+        row: dict[str, str | None] = {
+            "record_id": f"a{number}",
+            "first_name": f"{rng.choice('ABCDEFG')}{rng.choice(['nn', 'lí', 'żółć'])}",
+            "surname": f"{rng.choice('KLMNOPRST')}{rng.choice(['arch', 'over', 'utte'])}",
+            "dob": f"19{rng.randrange(40, 99)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+            "city": rng.choice(["Oslo", "Bern", "Rome"]),
+            "email": f"e{rng.randrange(10**6)}@example.com",
+        }
+        rows.append(row)
+        if rng.random() < 0.4:
+            column = rng.choice(["first_name", "surname", "city", "email"])
+            rows.append(row | {"record_id": f"b{number}", column: rng.choice([None, "Xyz"])})
+    return pl.DataFrame(rows)
+
+
+def told(records: pl.DataFrame) -> pl.DataFrame:
+    return match_records(records, FAKE, least=0.01).pairs
+
+
+@pytest.mark.parametrize("records", [0, 1, 2])
+def test_too_few_records_say_so(records: int) -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    with pytest.raises(TooFewRecordsError, match=rf"^{records} records are too few"):
+        match_records(customers().head(records), FAKE)
+
+
+def test_column_that_nobody_has_leaves_the_others() -> None:
+    # A rule of training that needs the column finds no pair; one of blocking stands in. A level
+    # that no match has underflows after some rounds.
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    records = customers().with_columns(pl.lit(None, pl.String).alias("first_name"))
+    matches = match_records(records, PLAIN)
+    truth = {record: record[1:] for record in records["record_id"]}
+    score = score_matches(matches.pairs.select("left_id", "right_id").rows(), truth)
+    assert score.precision >= 0.8
+    assert score.recall >= 0.9
+    assert "weight_first_name" not in matches.pairs.columns
+
+
+def test_records_in_another_order_match_alike() -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    records = customers()
+    shuffled = records.sample(fraction=1, shuffle=True, seed=7)
+    assert_frame_equal(told(shuffled), told(records), check_exact=True)
+
+
+def test_unsettled_estimation_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    assert match_records(customers(), PLAIN).is_settled
+    monkeypatch.setattr("clickstream_platform.identity.matching.MOST_ROUNDS", 1)
+    assert not match_records(customers(), PLAIN).is_settled
+
+
+def test_column_that_records_lack_is_named() -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    with pytest.raises(UnknownColumnError, match=r"^The rules compare by city, dob, which"):
+        match_records(customers().drop("city", "dob"), FAKE)
+
+
+JO: dict[str, str | None] = {
+    "first_name": "Jo",
+    "surname": "Quist",
+    "dob": "1970-02-11",
+    "email": "jo@example.com",
+}
+SLIPS: list[tuple[str, dict[str, str | None], int]] = [
+    ("dob", {"dob": "1970-02-11"}, 4),
+    ("dob", {"dob": "1970-11-02"}, 3),
+    ("dob", {"dob": "1970-02-12"}, 2),
+    ("first_name", {"first_name": "Quist", "surname": "Jo"}, 3),
+    ("first_name", {"first_name": "Quist"}, 0),
+    ("first_name", {"first_name": None}, -1),
+]
+"""What is compared, how it differs from Jo's, and how alike that is."""
+
+
+def test_slips_are_told_apart() -> None:
+    # The same date, day and month swapped, a typo; names swapped, half swapped, and unknown.
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    jo = JO | {"record_id": "x", "city": "Oslo"}
+    slips = [jo | {"record_id": f"y{place}"} | slip for place, (_, slip, _) in enumerate(SLIPS)]
+    records = pl.concat([customers(), pl.DataFrame([jo, *slips], schema=customers().schema)])
+    of_jo = told(records).filter(left_id="x")
+    for place, (column, _, expected) in enumerate(SLIPS):
+        assert of_jo.filter(right_id=f"y{place}")[f"agrees_{column}"].to_list() == [expected]
+
+
+def test_rare_name_says_more_than_a_common_one() -> None:
+    pytest.importorskip("splink", reason="the extra `probabilistic` is not installed")
+    pairs = told(customers()).filter(agrees_surname=3)
+    common = customers()["surname"].value_counts(sort=True)["surname"].to_list()
+    names = dict(customers().select("record_id", "surname").rows())
+    by_name = {
+        names[left]: weight for left, weight in pairs.select("left_id", "weight_surname").rows()
+    }
+    rarest = max(name for name in common[-8:] if name in by_name)
+    assert by_name[rarest] > by_name[common[0]]
+    weights = pairs.select(pl.sum_horizontal("prior_weight", pl.col("^weight_.*$"))).to_series()
+    assert weights.to_list() == pytest.approx(pairs["match_weight"].to_list())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"kind": "name"}, id="no threshold"),
+        pytest.param({"kind": "exact", "at": (1,)}, id="threshold of exact"),
+        pytest.param({"kind": "name", "at": (0.7, 0.9)}, id="loosest first"),
+        pytest.param({"kind": "edits", "at": (2, 1)}, id="most edits first"),
+        pytest.param({"kind": "edits", "at": (0.5,)}, id="half an edit"),
+        pytest.param({"kind": "name", "at": (2,)}, id="more than the same"),
+        pytest.param({"kind": "overlap", "at": (2,), "by_frequency": True}, id="list by frequency"),
+    ],
+)
+def test_comparison_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Comparison.model_validate({"column": "name", **wrong})
 
 
 def visitor(name: str, *, other: bool = False) -> dict[str, object]:
@@ -179,8 +341,71 @@ def test_user_of_a_visitor_is_known_whoever_it_is_merged_with() -> None:
     }
 
 
+@pytest.fixture
+def alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every two visitors match."""
+
+    def match(records: pl.DataFrame, *_: object, **__: object) -> Matches:
+        found = combinations(records["record_id"], 2)
+        return Matches(pairs(*((*pair, 0.99) for pair in found)), 0)
+
+    monkeypatch.setattr("clickstream_platform.identity.matching.match_records", match)
+
+
+def agreed(visitor: str, **more: object) -> dict[str, object]:
+    return {"event_id": visitor, "visitor_id": visitor, "consent_personalization": True} | more
+
+
+def matched(settings: Settings) -> list[tuple[str, ...]]:
+    clusters = match_visitors(Lake(settings.lake_folder), settings).clusters
+    return [cluster.records for cluster in clusters]
+
+
+@pytest.mark.usefixtures("alike")
+def test_a_guess_does_not_put_back_whom_a_decision_took_away(settings: Settings) -> None:
+    lake = Lake(settings.lake_folder)
+    logins = [agreed(name, user_id="ann") for name in ("laptop", "phone")]
+    lake.append("events", events_frame([*logins, agreed("unknown")]))
+    refresh_identity(lake, settings)
+    assert matched(settings) == [("laptop", "phone", "unknown")]
+    phone = ("phone", surrogate("phone"))
+    split = decide(lake, "split", reason="sold", actor="care", now=NOON, identifier=phone)
+    refresh_identity(lake, settings)
+    assert matched(settings) == [("laptop", "unknown")]
+    decide(lake, "restore", reason="hers again", actor="care", now=NOON, restores=split)
+    refresh_identity(lake, settings)
+    assert matched(settings) == [("laptop", "phone", "unknown")]
+
+
+@pytest.mark.usefixtures("alike")
+def test_who_withdrew_is_not_compared_any_more(settings: Settings) -> None:
+    # Ann agreed on both devices, then withdrew: also what her phone did anonymously is left out.
+    lake = Lake(settings.lake_folder)
+    linked = [agreed("laptop", user_id="ann"), agreed("phone", user_id="ann")]
+    anonymous = agreed("phone", event_id="before")
+    others = [agreed(name) for name in ("b", "c")]
+    lake.append("events", events_frame([*linked, anonymous, *others]))
+    refresh_identity(lake, settings)
+    assert matched(settings) == [("b", "c", "laptop", "phone")]
+    refused = person_consents_frame({"ann": "yy"}).with_columns(consent_personalization=False)
+    lake.append("person_consents", refused)
+    assert matched(settings) == [("b", "c")]
+
+
+def test_matches_reach_the_command_line_and_nothing_else() -> None:
+    # No table, segment, credit or message can hold what no other module asks for.
+    package = Path(clickstream_platform.__file__).parent
+    asking = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if re.search(r"match_(visitors|records)|identity\.matching", file.read_text())
+    }
+    assert asking == {"identity/__init__.py", "identity/matching.py", "cli/identities.py"}
+
+
+@pytest.mark.usefixtures("alike")
 def test_visitors_of_two_users_are_apart_though_an_account_merges_nobody(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
 ) -> None:
     # Ann's account is shared by too many devices. The tablet is Bob's and Cid's: a bridge.
     lake = Lake(settings.lake_folder)
@@ -192,12 +417,6 @@ def test_visitors_of_two_users_are_apart_though_an_account_merges_nobody(
     links: list[dict[str, object]] = [ann, {"visitor_id": "laptop", "user_id": "bob"}]
     links += [both | {"user_id": user} for user in ("bob", "cid")]
     lake.append("identity_map", identity_frame(links))
-
-    def alike(records: pl.DataFrame, *_: object, **__: object) -> Matches:
-        found = combinations(records["record_id"], 2)
-        return Matches(pairs(*((*pair, 0.99) for pair in found)), 0)
-
-    monkeypatch.setattr("clickstream_platform.identity.matching.match_records", alike)
     found = match_visitors(lake, settings)
     assert found.matches.pairs.select("left_id", "right_id").rows() == [
         ("laptop", "unknown"),

@@ -149,3 +149,20 @@ def test_name_that_looks_like_a_color_stays_a_name() -> None:
         {"segment": ["var(--mine)"], "members": [1], "joined": [0], "departed": [0]}
     ).with_columns(owner=pl.lit("growth"), purpose=pl.lit("marketing"))
     assert pictures.png(pictures.segments(segments), title="Segments").startswith(b"\x89PNG")
+
+
+def test_waterfall_ends_where_its_steps_lead_and_names_what_is_unknown() -> None:
+    # -8 bits before, +5 by the network, nothing by the unknown language, -1 by the hour: -4.
+    pair = {"left_id": "v1", "right_id": "v2", "match_weight": -4.0, "prior_weight": -8.0}
+    pair |= {"weight_network": 5.0, "weight_language": 0.0, "weight_main_hour": -1.0}
+    pair |= {"agrees_network": 1, "agrees_language": -1, "agrees_main_hour": 0}
+    spec = pictures.specification(pictures.match_waterfall(pair), description="Why two match")
+    (rows,) = spec["datasets"].values()
+    assert [(row["step"], row["from_bits"], row["to_bits"]) for row in rows] == [
+        ("before comparing", 0, -8),
+        ("network", -8, -3),
+        ("language (unknown)", -3, -3),
+        ("main hour", -3, -4),
+        ("together", 0, -4),
+    ]
+    assert "v1" not in json.dumps(spec), "a picture names nobody"

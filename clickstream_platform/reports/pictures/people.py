@@ -39,6 +39,9 @@ UNDONE_COLORS = {
 }
 """What became of a link."""
 
+UNKNOWN = -1
+"""Level of a comparison that one of the two says nothing about."""
+
 KIND_ORDER = ("visitor", "crm", "phone", "email", "user")
 """Kinds of identifiers from left to right, weakest first; others come first of all."""
 
@@ -126,11 +129,12 @@ def match_waterfall(pair: Mapping[str, object]) -> Picture:
     """How a match without a login came about: what each comparison said for and against it.
 
     Args:
-        pair: One row of `Matches.pairs`. Weights are bits: one more doubles the odds.
+        pair: One row of `Matches.pairs`. Weights are bits: one more doubles the odds. What one of
+            the two does not tell is named as unknown, and weighs nothing.
     """
     steps = [("before comparing", _bits(pair["prior_weight"]))]
     steps += [
-        (name.removeprefix("weight_").replace("_", " "), _bits(value))
+        (_step(name.removeprefix("weight_"), pair), _bits(value))
         for name, value in pair.items()
         if name.startswith("weight_")
     ]
@@ -156,6 +160,11 @@ def match_waterfall(pair: Mapping[str, object]) -> Picture:
         .properties(height=26 * frame.height, width=520)
     )
     return bars
+
+
+def _step(column: str, pair: Mapping[str, object]) -> str:
+    label = column.replace("_", " ")
+    return f"{label} (unknown)" if pair.get(f"agrees_{column}") == UNKNOWN else label
 
 
 def _bits(value: object) -> float:
