@@ -11,6 +11,7 @@ from pydantic import Field
 from clickstream_platform.attribution.touchpoints import USES
 from clickstream_platform.collection.consent_log import Silence, permitted
 from clickstream_platform.definitions import Definition, own_or_shipped, read_definition
+from clickstream_platform.lake import literal
 
 COLUMNS = (
     "conversion_id",
@@ -101,13 +102,14 @@ def conversion_candidates(  # noqa: PLR0913, PLR0917 - as `conversions`
         The columns of `conversions`, and ``event_key``, which decides between events of one
         instant. Grain: event_key.
     """
-    named = events.filter(_.event_name.isin([*rules]), ~_.is_synthetic)
-    places = session_events.filter(_.event_name.isin([*rules])).select("event_key", "session_key")
+    names = [literal(name) for name in rules]
+    named = events.filter(_.event_name.isin(names), ~_.is_synthetic)
+    places = session_events.filter(_.event_name.isin(names)).select("event_key", "session_key")
     of_people = permitted(sessions.filter(~_.is_bot), person_consents, USES, silence)
     people = of_people.filter(_.may_measure).select(
         "session_key", "session_id", "person_id", "person_key", is_attributable="may_attribute"
     )
-    counting = [name for name, rule in rules.items() if rule.counts_revenue]
+    counting = [literal(name) for name, rule in rules.items() if rule.counts_revenue]
     whose = places.inner_join(people, "session_key").drop("session_key")
     if reported is not None:
         theirs = permitted(reported, person_consents, USES, silence).filter(_.may_measure)

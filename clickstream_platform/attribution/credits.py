@@ -30,6 +30,10 @@ CREDIT_STEP = 2.0**-40
 REVENUE_STEP = 2.0**-30
 """Shares of revenue but the last are multiples of this; below 1e-9 of the reporting currency."""
 
+LARGE = tuple(2.0**power for power in range(23, 48, 4))
+"""Revenues from which on the step is sixteen times as large as before: so a revenue is never more
+than 2^53 of its steps, of which floating point adds up as many exactly."""
+
 MICROSECOND = timedelta(microseconds=1)
 
 PATH = ibis.window(group_by=["person_key", "conversion_id"])
@@ -169,8 +173,11 @@ def _shared(weighed: ir.Table) -> ir.Table:
     """Turn weights into shares that add up, one row per model."""
     whole_credits = {f"{name}_credit": _whole(weighed[name], CREDIT_STEP) for name in SHARING}
     steps = weighed.mutate(**whole_credits)
+    size = steps.total.abs()
+    larger = ((size >= least, REVENUE_STEP * 16.0 ** (n + 1)) for n, least in enumerate(LARGE))
+    steps = steps.mutate(revenue_step=ibis.cases(*reversed([*larger]), else_=REVENUE_STEP))
     whole_revenues = {
-        f"{name}_revenue": _whole(steps.total * steps[f"{name}_credit"], REVENUE_STEP)
+        f"{name}_revenue": _whole(steps.total * steps[f"{name}_credit"], steps.revenue_step)
         for name in SHARING
     }
     steps = steps.mutate(**whole_revenues)
@@ -210,7 +217,7 @@ def _shared(weighed: ir.Table) -> ir.Table:
     ).filter(_.credit > 0)
 
 
-def _whole(value: ir.NumericValue, step: float) -> ir.NumericValue:
+def _whole(value: ir.NumericValue, step: float | ir.NumericValue) -> ir.NumericValue:
     # Not `floor`: engines turn a floor into an integer, which may overflow.
     return value - value % step
 

@@ -161,9 +161,9 @@ def _each(held: ir.Table, end: str, rules: IdentifierRules) -> ir.Table:
     What an erasure left of one (`[erased]`) is none.
     """
     parts = held.mutate(part=held.identifiers.split(",").unnest())
-    typed = parts.mutate(
-        **{f"{end}_type": parts.part.split(":")[0], f"{end}_id": parts.part.split(":")[1]}
-    )
+    # With a mark more, so that each part has two halves: Spark knows no element beyond the last.
+    halves = parts.part.concat(":").split(":")
+    typed = parts.mutate(**{f"{end}_type": halves[0], f"{end}_id": halves[1]})
     known = typed[f"{end}_type"].isin(rules.further)
     return typed.filter(known, typed[f"{end}_id"].startswith(PSEUDONYM)).drop("part")
 

@@ -135,7 +135,7 @@ def statements(rules_json: str, links_table: str, around: Around | None) -> dict
     )
     step("map", graph.map_people(usable, people))
     step("merges", graph.merges(links, people, graph.Undoing(shared, conflicting, against)))
-    step("all_conflicts", _all_conflicts(shared, members, found, split))
+    step("all_conflicts", all_conflicts(shared, members, found, split))
     return {name: str(ibis.to_sql(rows, dialect="duckdb")) for name, rows in made.items()}
 
 
@@ -212,7 +212,7 @@ class _Walk:
         return key
 
 
-def _all_conflicts(
+def all_conflicts(
     shared: ir.Table, members: ir.Table, found: ir.Table, split: ir.Table
 ) -> ir.Table:
     """Shared identifiers, and conflicts under the name of their strongest identifier."""

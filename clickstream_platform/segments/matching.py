@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from clickstream_platform.lake import polars_schema
+from clickstream_platform.lake import literal, polars_schema
 from clickstream_platform.segments.engagement import (
     CONSENTS,
     EPOCH,
@@ -17,7 +17,7 @@ from clickstream_platform.segments.engagement import (
     microseconds,
     score_at,
 )
-from clickstream_platform.segments.rules import Bounds, Rule, Segment, Test
+from clickstream_platform.segments.rules import Bounds, Rule, Scalar, Segment, Test
 
 DIGITS = 6
 """Decimals of scores and totals that decide: sums of floats differ in their last digits."""
@@ -180,12 +180,15 @@ def _is_as(column: ir.Value, table: str, name: str, test: Test) -> ir.BooleanVal
         found = _within(column, test)
     else:
         values = test if isinstance(test, tuple) else (test,)
-        found = column.isin([float(v) if _is_number(v) else v for v in values])
+        found = column.isin([_written(value) for value in values])
     return found.fill_null(False)  # noqa: FBT003 - ibis has no keyword
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _written(value: Scalar) -> Scalar | ir.StringValue:
+    """A value as queries hold it: numbers are floating point, as the columns are."""
+    if isinstance(value, str):
+        return literal(value)
+    return value if isinstance(value, bool) else float(value)
 
 
 def _within(figure: ir.NumericValue, bounds: Bounds) -> ir.BooleanValue:

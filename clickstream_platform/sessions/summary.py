@@ -17,6 +17,7 @@ from clickstream_platform.attribution import (
     load_conversion_rules,
     with_channel,
 )
+from clickstream_platform.lake import literal
 from clickstream_platform.sessions.boundaries import CAMPAIGN
 from clickstream_platform.sessions.policy import PAGE_VIEWS, PINGS, RESOLUTION, SessionPolicy
 from clickstream_platform.sessions.weights import EngagementWeights, load_engagement_weights
@@ -189,7 +190,7 @@ def summarize_sessions(
 
 def _sums(rows: ir.Table, policy: SessionPolicy, weights: EngagementWeights) -> ir.Table:
     weight = ibis.cases(
-        *((rows.event_name == name, value) for name, value in weights.weights.items()),
+        *((rows.event_name == literal(name), value) for name, value in weights.weights.items()),
         else_=weights.otherwise,
     )
     # What a server reports after the end is as young as the end.
@@ -222,10 +223,10 @@ def _sums(rows: ir.Table, policy: SessionPolicy, weights: EngagementWeights) -> 
 
 def _conversions(rows: ir.Table, rules: Mapping[str, ConversionRule]) -> ir.Table:
     """Count conversions per session, each order once."""
-    counting = [name for name, rule in rules.items() if rule.counts_revenue]
+    counting = [literal(name) for name, rule in rules.items() if rule.counts_revenue]
     of_order = ibis.window(group_by=["session_key", "order_id"], order_by="event_number")
     found = (
-        rows.filter(_.event_name.isin([*rules]))
+        rows.filter(_.event_name.isin([literal(name) for name in rules]))
         .mutate(repetition=ibis.row_number().over(of_order))
         .filter(_.order_id.isnull() | (_.order_id == "") | (_.repetition == 0))
     )

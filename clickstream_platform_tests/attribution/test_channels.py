@@ -22,6 +22,7 @@ from clickstream_platform.attribution import (
     traffic_source_of,
     with_channel,
 )
+from clickstream_platform.attribution.channels.words import portable
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform_tests.engines import run
 
@@ -56,6 +57,24 @@ TEXT_OF = {
     "landing_host": ["www.example.com", "example.co.uk.", "localhost", "192.168.2.3"],
 }
 NOTHING: dict[str, str | None] = dict.fromkeys(COLUMNS)
+ODD = (
+    *(
+        "vİdeo",
+        "MOBİLE",
+        "İnstagram.com",
+        "FBCLİD",
+        "ΟΔΟΣ",
+        "οδος",
+        "ß",
+        "\u017fms",
+        "\ufb01",
+        "e\u0301",
+    ),
+    *("ppc\u2028", "push\x85", "push\u2029", "cpc \x85", "x\u2028cp\u2028y", "x\rcp", "x\ncp\nx"),
+    *("google\u2028.com", "google.com\n.", "google.com.\u2028", "goog\u212ae", "bücher.example"),
+    *("a\\", "a'b", "%", "${x}", ".*", "(", "[", "\x0bsms", "\x1f", "\xa0cpc", "..", "e\u0301"),
+)
+"""What engines could read or fold in their own ways."""
 
 
 def random_rows(seed: int, count: int) -> list[dict[str, str | None]]:
@@ -67,6 +86,15 @@ def random_rows(seed: int, count: int) -> list[dict[str, str | None]]:
         return rng.choice([None, None, None, noise, *TEXT_OF[name]])
 
     return [{name: value(name) for name in COLUMNS} for _ in range(count)]
+
+
+def odd_rows() -> list[dict[str, str | None]]:
+    """Every odd value in every place, alone and where the link is paid for."""
+    paid: list[dict[str, str | None]] = [
+        NOTHING,
+        {"campaign_source": "google", "campaign_medium": "cpc"},
+    ]
+    return [NOTHING | more | {name: odd} for odd in ODD for name in COLUMNS for more in paid]
 
 
 def link(row: dict[str, str | None]) -> Link:
@@ -301,7 +329,7 @@ def named_by(backend: SQLBackend, folder: Path, rows: list[dict[str, str | None]
 
 
 def test_table_agrees_with_link_by_link(tmp_path: Path, duckdb_backend: Backend) -> None:
-    rows = random_rows(1, 5_000)
+    rows = random_rows(1, 5_000) + odd_rows()
     one_by_one = [channel_of(link(row), RULES) for row in rows]
     assert named_by(duckdb_backend, tmp_path, rows) == one_by_one
     assert len(set(one_by_one)) > 15
@@ -310,7 +338,7 @@ def test_table_agrees_with_link_by_link(tmp_path: Path, duckdb_backend: Backend)
 @pytest.mark.spark
 @pytest.mark.slow
 def test_engines_agree(tmp_path: Path, duckdb_backend: Backend, spark_backend: SQLBackend) -> None:
-    rows = random_rows(2, 500)
+    rows = random_rows(2, 500) + odd_rows()
     on_duckdb, on_spark = (
         named_by(engine, tmp_path, rows) for engine in (duckdb_backend, spark_backend)
     )
@@ -358,6 +386,40 @@ def test_own_sources_and_click_ids_are_added(tmp_path: Path) -> None:
     assert channel_of(Link(referrer_host="t.co"), rules) == "Organic Video"
     assert channel_of(Link(click_id_type="ourid"), rules) == "Affiliates"
     assert channel_of(Link(click_id_type="gclid"), rules) == "Paid Search"
+
+
+def test_own_rules_are_the_same_for_a_link_and_a_table(
+    tmp_path: Path, duckdb_backend: Backend
+) -> None:
+    when = (
+        "medium = ['${x}', 'ΕΚΠΤΩΣΕΙΣ']",
+        "medium = '^a[.$]b.$'",
+        "campaign = 'πρός$'",
+        "campaign = '\\Wsale\\b'",
+    )
+    rules = "".join(f'[[rule]]\nchannel = "{n}"\nwhen = {{{it}}}\n' for n, it in enumerate(when))
+    own = own_rules(tmp_path, "channels.toml", 'otherwise = "x"\n' + rules)
+    mediums = ("${X}", "εκπτωσεις", "ΕΚΠΤΩΣΕΙΣ ", "a.bé", "a$b\u2028", "axbb", "a.b")
+    campaigns = ("ΠΡΌΣ", "πρός\u2028", "esale", "ésale", "#saleé")
+    rows = [NOTHING | {"campaign_medium": it} for it in mediums]
+    rows += [NOTHING | {"campaign_name": it} for it in campaigns]
+    named = with_channel(duckdb_backend.create_table("links", frame(rows).to_arrow()), own)
+    by_table = named.order_by("n").to_polars()["channel"].to_list()
+    assert by_table == [channel_of(link(row), own) for row in rows]
+    assert by_table == [*"00011xx", *"2xx33"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "written"),
+    [
+        ("^a.$", r"^a[^\n]\z"),
+        (r"\.\$[.$]", r"\.\$[.$]"),
+        (r"[]$]$|[^].\]$]\\.", r"[]$]\z|[^].\]$]\\[^\n]"),
+        ("[a]\u03c2", "[a]\u03c3"),
+    ],
+)
+def test_patterns_are_written_so_that_engines_read_them_alike(pattern: str, written: str) -> None:
+    assert portable(pattern) == written
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,9 @@ from clickstream_platform_tests.attribution.world import (
 from clickstream_platform_tests.engines import run
 from clickstream_platform_tests.frames import surrogate
 
-RULES = load_conversion_rules()
+ODD_NAME = "${x}"
+"""Name that Spark would take for a variable of its own."""
+RULES = {**load_conversion_rules(), ODD_NAME: ConversionRule(counts_revenue=True)}
 SILENCE = silence_of(load_policy())
 
 
@@ -41,8 +43,8 @@ def found(backend: SQLBackend, folder: Path, frames: dict[str, pl.DataFrame]) ->
             backend,
             folder,
             frames,
-            lambda events, session_events, sessions, person_consents: conversions(
-                events, session_events, sessions, person_consents, RULES, SILENCE
+            lambda events, session_events, sessions, person_consents, reported=None: conversions(
+                events, session_events, sessions, person_consents, RULES, SILENCE, reported=reported
             ),
         )
         # Spark hands instants out in the machine's zone and unit; they are the same instants.
@@ -199,9 +201,21 @@ def test_engines_agree(tmp_path: Path, duckdb_backend: Backend, spark_backend: S
         order = [None, "", f"o{i % 23}"][i % 3]
         at = i**3 % 479 / 3.7
         world.add([purchase(f"p{i}", f"v{i % 5}", at, order, i), visit(f"v{i}", f"v{i % 7}", at)])
+    world.add([Happening("odd", "v1", hours(9), ODD_NAME, None, Decimal(7))])
     frames = tables_of(world)
+    is_out = pl.col("event_key") % 5 == 0
+    outside = frames["session_events"].filter(is_out)
+    frames["session_events"] = frames["session_events"].filter(~is_out)
+    frames["reported"] = outside.select(
+        "event_key",
+        "person_key",
+        person_id=pl.format("p{}", "person_key"),
+        country=pl.when(pl.col("occurred_us") % 2 == 0).then(pl.lit("us")),
+    )
     one, other = (found(engine, tmp_path, frames) for engine in (duckdb_backend, spark_backend))
     assert one.height > 100
+    assert one["session_id"].null_count() > 5
+    assert one.filter(conversion_name=ODD_NAME)["revenue"].to_list() == [Decimal(7)]
     assert one.equals(other)
     one, other = (
         run(engine, tmp_path, of_touchpoints(world), ordered_touchpoints).sort("touchpoint_id")

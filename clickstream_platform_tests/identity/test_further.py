@@ -340,7 +340,9 @@ def test_people_do_not_depend_on_the_order_of_events(tmp_path: Path) -> None:
 
 @pytest.mark.spark
 def test_engines_agree(duckdb_backend: Backend, spark_backend: SQLBackend, tmp_path: Path) -> None:
-    frames = {"events": events_frame([*crowd(random.Random(9), 200)])}
+    left = ("[erased]", "email:[erased]", "email", "email:", ":", ",", "", f"{pseudonym('e1')}")
+    odd = [seen(f"odd{n}", "v1", "u1", n, identifiers=it) for n, it in enumerate(left)]
+    frames = {"events": events_frame([*crowd(random.Random(9), 200), *odd])}
 
     def found(backend: SQLBackend) -> pl.DataFrame:
         links = run(backend, tmp_path, frames, lambda events: further_links(events, RULES))

@@ -2,10 +2,10 @@
 
 import os
 import random
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import ibis
 import ibis.expr.types as ir
 import polars as pl
 import pytest
@@ -20,11 +20,11 @@ from clickstream_platform.identity import (
     load_rules,
     map_identities,
 )
-from clickstream_platform.identity.resolve import resolve
+from clickstream_platform.identity.resolve import all_conflicts, resolve
 from clickstream_platform.lake import polars_schema
 from clickstream_platform.tables.catalog import TABLES
 from clickstream_platform.tables.contracts import require
-from clickstream_platform_tests.engines import run
+from clickstream_platform_tests.engines import INSTANT, run
 from clickstream_platform_tests.frames import NOON
 from clickstream_platform_tests.identity.graphs import (
     RULES,
@@ -213,13 +213,60 @@ def test_logins_alone_give_the_plain_map(seed: int, duckdb_backend: Backend) -> 
     assert found.rows() == expected.rows()
 
 
-def whole_map(links: ir.Table, components: ir.Table) -> ir.Table:
-    """The identity map as one expression, as an engine of many machines would run it."""
-    shared = graph.shared_identifiers(links, RULES)
-    held = graph.links_that_hold(links, shared).cache()
-    members = graph.component_members(held, components, RULES).cache()
-    found = graph.conflicts(members, RULES)
-    return graph.map_people(links, graph.people(members, held, found).cache())
+def whole_graph(
+    backend: SQLBackend, folder: Path, links: pl.DataFrame, denied: pl.DataFrame
+) -> dict[str, list[tuple[object, ...]]]:
+    """Every relation between links and the tables, step by step, as any engine runs them."""
+    frames = {"links": links, "denied": denied}
+
+    def step(name: str, transform: Callable[..., ir.Table], **read: str) -> None:
+        given = {as_what: frames[it] for as_what, it in read.items()}
+        frames[name] = run(backend, folder, given, transform)
+
+    step(
+        "usable",
+        lambda links, denied: links.anti_join(denied, list(graph.PAIR)),
+        links="links",
+        denied="denied",
+    )
+    step("shared", lambda links: graph.shared_identifiers(links, RULES), links="usable")
+    step("held", graph.links_that_hold, links="usable", shared="shared")
+    labels = component_labels(*(frames["held"][name].to_numpy() for name in graph.PAIR))
+    frames["components"] = pl.DataFrame({"key": labels.keys, "component_key": labels.labels})
+    step(
+        "members",
+        lambda held, components: graph.component_members(held, components, RULES),
+        held="held",
+        components="components",
+    )
+    step("found", lambda members: graph.conflicts(members, RULES), members="members")
+    step("people", graph.people, members="members", held="held", conflicting="found")
+    step("map", graph.map_people, links="usable", found="people")
+    least = frames["found"].group_by("component_key").agg(pl.col("reason").min())
+    frames["split"] = least.with_columns(since_at=pl.lit(NOON + 9 * DAY, INSTANT))
+    frames["apart"] = frames["members"].join(frames["split"], on="component_key")
+    step(
+        "merges",
+        lambda links, found, shared, conflicting, denied: graph.merges(
+            links, found, graph.Undoing(shared, conflicting, denied)
+        ),
+        links="links",
+        found="people",
+        shared="shared",
+        conflicting="apart",
+        denied="denied",
+    )
+    step(
+        "conflicts",
+        all_conflicts,
+        shared="shared",
+        members="members",
+        found="found",
+        split="split",
+    )
+    names = ("shared", "members", "people", "map", "merges", "conflicts")
+    return {name: frames[name].select(sorted(frames[name].columns)).sort(pl.all()).rows()
+            for name in names}  # fmt: skip
 
 
 @pytest.mark.spark
@@ -234,19 +281,14 @@ def test_spark_finds_the_same_people(
             for it in random_links(rng, 20)
         ]
     frame = links_frame(links)
-    on_duckdb = ibis.memtable(frame.to_arrow())
-    shared = graph.shared_identifiers(on_duckdb, RULES)
-    held = duckdb_backend.to_pyarrow(graph.links_that_hold(on_duckdb, shared))
-    labels = component_labels(*(held[name].to_numpy() for name in graph.PAIR))
-    frames = {
-        "links": frame,
-        "components": pl.DataFrame({"key": labels.keys, "component_key": labels.labels}),
-    }
-    found = run(spark_backend, tmp_path, frames, whole_map)
-    expected = run(duckdb_backend, tmp_path, frames, whole_map)
-    order = ["visitor_id", "user_id"]
-    assert found.sort(order).rows() == expected.sort(order).rows()
-    assert found.height > 20
+    denied = frame.filter(pl.col("identifier_key") % 7 == 0).select(
+        *graph.PAIR, decision_id=pl.lit("d1"), decided_at=pl.lit(NOON - DAY, INSTANT)
+    )
+    found = whole_graph(spark_backend, tmp_path, frame, denied)
+    expected = whole_graph(duckdb_backend, tmp_path, frame, denied)
+    assert found == expected
+    assert len(found["map"]) > 20
+    assert len(found["conflicts"]) > 5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,9 @@ import pytest
 from ibis.backends.duckdb import Backend
 from ibis.backends.sql import SQLBackend
 
-from clickstream_platform.sessions import SessionPolicy
+from clickstream_platform.attribution import ConversionRule
+from clickstream_platform.sessions import EngagementWeights, SessionPolicy
+from clickstream_platform_tests.frames import events_frame
 from clickstream_platform_tests.sessions.crowd import crowd, identities
 from clickstream_platform_tests.sessions.making import (
     FEW_CHANNELS,
@@ -62,16 +65,25 @@ def test_definition_agrees_with_statements(
 @pytest.mark.spark
 def test_engines_agree(duckdb_backend: Backend, spark_backend: SQLBackend, tmp_path: Path) -> None:
     # Channels have a test of their own on both engines; their rules cost Spark a minute.
-    events = crowd(201, ON_SPARK, events=150)
+    odd = "${x}"
+    event = {"event_name": odd, "visitor_id": "odd", "revenue": Decimal(7), "event_id": odd}
+    events = pl.concat([crowd(201, ON_SPARK, events=150), events_frame([event])])
     people = identities(events)
+    rules = {**FEW_CHANNELS.conversions, odd: ConversionRule(counts_revenue=True)}
+    definitions = replace(
+        FEW_CHANNELS,
+        conversions=rules,
+        weights=EngagementWeights(otherwise=1, weights={odd: 7}),
+    )
 
     def made(backend: SQLBackend) -> Tables:
         return by_definition(
-            backend, tmp_path, events, people, policy=ON_SPARK, definitions=FEW_CHANNELS
+            backend, tmp_path, events, people, policy=ON_SPARK, definitions=definitions
         )
 
     on_duckdb = made(duckdb_backend)
     assert {"max_duration", "max_events"} <= set(on_duckdb["sessions"]["cut_reason"])
+    assert on_duckdb["sessions"].filter(visitor_id="odd", conversions=1).height == 1
     assert_same(made(spark_backend), on_duckdb)
 
 

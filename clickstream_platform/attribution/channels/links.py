@@ -1,11 +1,10 @@
 """The channel of one link, and where it comes from."""
 
-import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from clickstream_platform.attribution.channels.rules import ChannelRules, Condition, FieldName
-from clickstream_platform.attribution.channels.words import SITE, fold, fold_host, part_of
+from clickstream_platform.attribution.channels.words import SITE, fold, fold_host, part_of, search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ def _holds(condition: Condition, value: str) -> bool:
     if isinstance(condition, bool):
         return bool(value) == condition
     if isinstance(condition, str):
-        return re.search(condition, value) is not None
+        return search(condition, value) is not None
     return value in condition
 
 

@@ -12,7 +12,17 @@ import polars as pl
 
 from clickstream_platform.attribution.channels.links import MEDIUM_OF
 from clickstream_platform.attribution.channels.rules import ChannelRules, Condition, FieldName
-from clickstream_platform.attribution.channels.words import BRAND, ROOT, SITE, SPACE, UNSET
+from clickstream_platform.attribution.channels.words import (
+    BRAND,
+    LAST_SIGMA,
+    ROOT,
+    SIGMA,
+    SITE,
+    SPACE,
+    UNSET,
+    portable,
+)
+from clickstream_platform.lake import literal
 
 LINK = (
     "campaign_source",
@@ -24,7 +34,7 @@ LINK = (
 )
 """Columns of a table that decide a channel."""
 
-AROUND = r"^[ \t\n\r]+|[ \t\n\r]+$"
+AROUND = portable(r"^[ \t\n\r]+|[ \t\n\r]+$")
 """The same space as `SPACE`, for engines."""
 
 
@@ -83,8 +93,8 @@ def _with_channel_by_row(links: ir.Table, rules: ChannelRules) -> ir.Table:
     # One step per mutate: each value is written once into the query, however often it is read.
     table = links.mutate(**{f"link_{name}": _fold(links[name]) for name in LINK})
     table = table.mutate(
-        link_referrer_host=table.link_referrer_host.re_replace(ROOT, ""),
-        link_landing_host=table.link_landing_host.re_replace(ROOT, ""),
+        link_referrer_host=table.link_referrer_host.re_replace(portable(ROOT), ""),
+        link_landing_host=table.link_landing_host.re_replace(portable(ROOT), ""),
     )
     table = table.mutate(
         link_names_itself=(table.link_campaign_source != "") | (table.link_campaign_medium != ""),
@@ -121,21 +131,23 @@ def _with_channel_by_row(links: ir.Table, rules: ChannelRules) -> ir.Table:
 
 def _fold(value: ir.StringValue) -> ir.StringValue:
     # Not `strip()`: Ibis hands Spark `\v` and `\f`, which it reads as letters and strips.
-    folded = value.fill_null("").lower().re_replace(AROUND, "")
+    # A small İ keeps its dot, as Unicode has it: DuckDB would leave it out.
+    lower = value.fill_null("").replace("İ", "i\u0307").lower().replace(LAST_SIGMA, SIGMA)
+    folded = lower.re_replace(AROUND, "")
     return folded.isin(UNSET).ifelse("", folded)
 
 
 def _site(host: ir.StringValue) -> ir.StringValue:
-    return host.re_extract(SITE, 1).fill_null("")
+    return host.re_extract(portable(SITE), 1).fill_null("")
 
 
 def _brand(host: ir.StringValue) -> ir.StringValue:
-    return host.re_extract(BRAND, 1).fill_null("")
+    return host.re_extract(portable(BRAND), 1).fill_null("")
 
 
 def _is_one_of(value: ir.StringValue, names: list[str]) -> ir.BooleanValue:
     # One pattern, not `isin`: a thousand literals cost Ibis a third of a second to compile.
-    return value.re_search("^(?:" + "|".join(map(re.escape, sorted(names))) + ")$")
+    return value.re_search(portable("^(?:" + "|".join(map(re.escape, sorted(names))) + ")$"))
 
 
 def _outside_host(
@@ -198,5 +210,5 @@ def _holds_for(condition: Condition, value: ir.StringValue) -> ir.BooleanValue:
     if isinstance(condition, bool):
         return value != "" if condition else value == ""
     if isinstance(condition, str):
-        return value.re_search(condition)
-    return value.isin(condition)
+        return value.re_search(portable(condition))
+    return value.isin([literal(name) for name in condition])
