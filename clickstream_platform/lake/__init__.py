@@ -19,7 +19,7 @@ from clickstream_platform.lake.schemas import LakeError, arrow_schema, polars_sc
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
 from clickstream_platform.lake.shapes import adapt, require_current
 from clickstream_platform.lake.store import Changes, Lake, scan_files
-from clickstream_platform.lake.turns import turn
+from clickstream_platform.lake.turns import deriving, erasing, turn
 from clickstream_platform.lake.writing import DataFile
 
 __all__ = [
@@ -38,7 +38,9 @@ __all__ = [
     "arrow_schema",
     "changed_rows",
     "connect",
+    "deriving",
     "distinct_dates",
+    "erasing",
     "literal",
     "net_changes",
     "open_tables",

@@ -117,11 +117,14 @@ def rebuild(
 
 
 def _rebuilt(settings: Settings, since: Stage, progress: Progress | None) -> "list[Refreshed]":
+    from clickstream_platform.lake import deriving
+
     done = []
     for number, stage in enumerate(stages := _from(since)):
         if progress:
             progress(f"making {stage.name} anew", number, len(stages))
-        done.append(_functions()[stage.name](settings))
+        with deriving(settings.state, progress=progress):
+            done.append(_functions()[stage.name](settings))
     return done
 
 

@@ -117,7 +117,7 @@ class Outcome:
 
 def bring_up_to_date(stage: Stage, work: Work) -> list[Outcome]:
     """Run one stage, and find out what it touched from the tables themselves."""
-    from clickstream_platform.lake import adapt
+    from clickstream_platform.lake import adapt, deriving
 
     lake = work.lake
     if progress := PROGRESS.get():
@@ -126,7 +126,8 @@ def bring_up_to_date(stage: Stage, work: Work) -> list[Outcome]:
     before = {table: lake.version(table) for table in stage.tables}
     waiting = set(_hours_of_unloaded(work.settings)) if stage.partitions is ARRIVAL_HOURS else set()
     started = time.perf_counter()
-    done = list(stage.refresh(work))
+    with deriving(work.settings.state, progress=PROGRESS.get()):
+        done = list(stage.refresh(work))
     duration_s = time.perf_counter() - started
     if (found := COLLECTED.get()) is not None:
         found += done

@@ -294,7 +294,7 @@ def test_spark_finds_the_same_people(
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        pytest.param("types = 3", "types", "dictionary", id="no table of types"),
+        pytest.param("types = 3", "types", "table", id="no table of types"),
         pytest.param(
             "[types.user]\npriority = 1\nlimit = 1", "types", "misses the type `visitor`",
             id="visitors missing",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clickstream_platform.lake import turn
+from clickstream_platform.lake import deriving, erasing, turn
 
 
 def test_others_wait_are_told_and_come_in(tmp_path: Path) -> None:
@@ -64,4 +64,35 @@ def test_a_process_that_dies_ends_its_turn(tmp_path: Path) -> None:
         assert process.stdout.read(1) == b"x"
         process.kill()
     with turn(tmp_path):
+        pass
+
+
+def test_tables_are_derived_side_by_side_but_not_beside_an_erasure(tmp_path: Path) -> None:
+    order: list[str] = []
+    started, waits = threading.Event(), threading.Event()
+
+    def derives() -> None:
+        with deriving(tmp_path):
+            started.set()
+            assert waits.wait(60)
+            order.append("derived")
+
+    def erases() -> None:
+        with erasing(tmp_path, progress=lambda *_: waits.set()):
+            order.append("erased")
+
+    threads = [threading.Thread(target=derives), threading.Thread(target=erases)]
+    threads[0].start()
+    assert started.wait(60)
+    with deriving(tmp_path), turn(tmp_path):
+        threads[1].start()
+        assert waits.wait(60)
+    for thread in threads:
+        thread.join(60)
+    assert order == ["derived", "erased"]
+    with (
+        erasing(tmp_path),
+        deriving(tmp_path),
+        turn(tmp_path),
+    ):  # one thread is never in its own way
         pass
