@@ -66,7 +66,7 @@ test: .venv/.ready-dev ## Every test. T= chooses, such as T="-k sessions -x".
 	@scripts/system_packages.sh
 	@scripts/npm_packages.sh
 	@scripts/node_clients.sh
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(T)
+	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5 $(T)
 
 tracker: ## Check and build the browser tracker. Needs Node and npm; the built scripts are committed.
 	@scripts/npm_packages.sh
