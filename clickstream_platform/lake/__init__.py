@@ -19,7 +19,7 @@ from clickstream_platform.lake.schemas import LakeError, arrow_schema, polars_sc
 from clickstream_platform.lake.seals import SEALS, BrokenSealError
 from clickstream_platform.lake.shapes import adapt, require_current
 from clickstream_platform.lake.store import Changes, Lake, scan_files
-from clickstream_platform.lake.turns import deriving, erasing, turn
+from clickstream_platform.lake.turns import deriving, rewriting, turn
 from clickstream_platform.lake.writing import DataFile
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "connect",
     "deriving",
     "distinct_dates",
-    "erasing",
     "literal",
     "net_changes",
     "open_tables",
@@ -49,6 +48,7 @@ __all__ = [
     "polars_schema",
     "read_files",
     "require_current",
+    "rewriting",
     "rows_of",
     "scan_files",
     "select",

@@ -42,15 +42,15 @@ def turn(state: Path, *, progress: Told | None = None) -> Iterator[None]:
 
 @contextmanager
 def deriving(state: Path, *, progress: Told | None = None) -> Iterator[None]:
-    """Derive tables, beside others who do, while nobody takes people out of them."""
-    waiting = "waiting for an erasure"
+    """Derive tables, beside others who do, while nobody rewrites what is there."""
+    waiting = "waiting for an erasure or the like"
     with _locked(state / "locks" / "tables.lock", fcntl.LOCK_SH, waiting, progress):
         yield
 
 
 @contextmanager
-def erasing(state: Path, *, progress: Told | None = None) -> Iterator[None]:
-    """Take something out of every table, while nobody derives tables or works on events."""
+def rewriting(state: Path, *, progress: Told | None = None) -> Iterator[None]:
+    """Rewrite tables as an erasure does, while nobody derives tables or works on events."""
     waiting = "waiting for another process that derives tables"
     with (
         _locked(state / "locks" / "tables.lock", fcntl.LOCK_EX, waiting, progress),

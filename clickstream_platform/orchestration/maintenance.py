@@ -62,10 +62,13 @@ def tell_of_untold_partitions(context: dg.OpExecutionContext, platform: Platform
 @dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing))
 def compact_tables(context: dg.OpExecutionContext, platform: Platform) -> None:
     """Join small files, and remove files of snapshots that nobody reads any more."""
-    lake = platform.lake()
+    from clickstream_platform.lake import rewriting
+
+    lake, state = platform.lake(), platform.settings().state
     for table in (table for stage in STAGES for table in stage.tables):
-        joined = lake.compact(table)
-        removed = len(lake.vacuum(table, keep=KEEP))
+        with rewriting(state):
+            joined = lake.compact(table)
+            removed = len(lake.vacuum(table, keep=KEEP))
         if joined or removed:
             context.log.info("%s: %d files fewer, %d old ones gone.", table, joined, removed)
 

@@ -15,7 +15,7 @@ from typing import Protocol, get_args
 import polars as pl
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.lake import Lake, erasing, require_current
+from clickstream_platform.lake import Lake, require_current, rewriting
 from clickstream_platform.privacy.certificate import (
     Certificate,
     certificate_from,
@@ -171,7 +171,7 @@ class _Run:
         batches, again = self._located(part)
         confirmed = self._propagated(subject, destination)
         for number in range(PASSES):
-            with erasing(self.settings.state, progress=lambda what, *_: self.progress(what)):
+            with rewriting(self.settings.state, progress=lambda what, *_: self.progress(what)):
                 self._pass(subject, part)
                 recount_ledger(self.settings, part.lake, batches)
                 reload_batches(self.settings, again)

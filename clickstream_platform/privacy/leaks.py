@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from clickstream_platform.lake import Lake, erasing, polars_schema
+from clickstream_platform.lake import Lake, polars_schema, rewriting
 from clickstream_platform.lake.history import scrub_history
 from clickstream_platform.privacy.minimisation import find_personal, scrub_payloads
 from clickstream_platform.settings import Settings
@@ -92,7 +92,7 @@ def mend_leaks(settings: Settings, *, progress: Told | None = None) -> Mended:
     """
     lake = Lake(settings.lake_folder)
     found = scan_leaks(settings, progress=progress)
-    with erasing(settings.state, progress=progress):
+    with rewriting(settings.state, progress=progress):
         rows = {
             table: _mend_table(lake, table, settings)
             for table in found["table"].unique(maintain_order=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clickstream_platform.lake import deriving, erasing, turn
+from clickstream_platform.lake import deriving, rewriting, turn
 
 
 def test_others_wait_are_told_and_come_in(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_tables_are_derived_side_by_side_but_not_beside_an_erasure(tmp_path: Pat
             order.append("derived")
 
     def erases() -> None:
-        with erasing(tmp_path, progress=lambda *_: waits.set()):
+        with rewriting(tmp_path, progress=lambda *_: waits.set()):
             order.append("erased")
 
     threads = [threading.Thread(target=derives), threading.Thread(target=erases)]
@@ -91,7 +91,7 @@ def test_tables_are_derived_side_by_side_but_not_beside_an_erasure(tmp_path: Pat
         thread.join(60)
     assert order == ["derived", "erased"]
     with (
-        erasing(tmp_path),
+        rewriting(tmp_path),
         deriving(tmp_path),
         turn(tmp_path),
     ):  # one thread is never in its own way
