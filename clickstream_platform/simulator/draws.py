@@ -97,7 +97,7 @@ def lognormal(mu: float, sigma: float, *, longest: float = np.inf) -> Floats:
     """Table of a lognormal, cut off at the longest value."""
     below = NormalDist().cdf((np.log(longest) - mu) / sigma) if longest < np.inf else 1.0
     normal = np.interp(middles() * below, middles(), quantiles_of_normal())
-    values: Floats = np.exp(mu + sigma * normal)
+    values: Floats = np.minimum(np.exp(mu + sigma * normal), longest)
     return values
 
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,8 +18,11 @@ LONGEST_DAYS = 400
 MOST = 1_000_000_000
 """Far above what a machine can write; catches slips of the hand."""
 
-PLAIN = r"[A-Za-z0-9][\w.-]*"
-"""Front of a file name: visible, and without a folder."""
+PLAIN = r"[A-Za-z0-9][\w.-]{0,99}"
+"""Front of a file name: visible, without a folder, and short enough for file systems."""
+
+EARLIEST, LATEST = date(1970, 1, 1), date(2199, 12, 31)
+"""First days that are possible: lines write years in four digits, also around the window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +68,15 @@ class Simulation:
     """Parameter file of another shop; the shipped one by default."""
 
     def __post_init__(self) -> None:
+        if not _is_possible(self.start):
+            name, rule = "start", f"must be a date between {EARLIEST} and {LATEST}"
+            raise ParameterError(name, self.start, rule, instead="date(2026, 3, 2)")
         self._check_size()
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name.endswith(("_rate", "_share")) and not 0 <= value <= 1:
+            if field.name.endswith(("_rate", "_share")) and not (
+                isinstance(value, Real) and 0 <= float(value) <= 1
+            ):
                 raise ParameterError(field.name, value, "must lie between 0 and 1", instead="0.01")
         extra = self.duplicate_rate + self.conflict_rate + self.malformed_rate
         for name, is_sound, rule, instead in (
@@ -88,7 +97,8 @@ class Simulation:
             ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+            may_lack = name in {"events", "persons"} and value is None
+            if not may_lack and not (isinstance(value, Integral) and least <= int(value) <= most):
                 rule = f"must lie between {least:,} and {most:,}"
                 raise ParameterError(name, value, rule, instead=str(least))
             if name == "persons" and value is not None and self.events is not None:
@@ -116,3 +126,9 @@ class Simulation:
             skewed_share=0,
             personal_data_rate=0,
         )
+
+
+def _is_possible(start: object) -> bool:
+    """Tell whether a simulation can begin on a day; an instant stands for its day."""
+    day = start.date() if isinstance(start, datetime) else start
+    return isinstance(day, date) and EARLIEST <= day <= LATEST

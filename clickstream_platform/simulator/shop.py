@@ -1,11 +1,10 @@
 """The shop's parameter file: read, checked, with its origin beside every number."""
 
 import tomllib
-from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from clickstream_platform.definitions import fault_of
 from clickstream_platform.errors import DefinitionError
@@ -14,34 +13,68 @@ SHIPPED = Path(__file__).with_name("shop.toml")
 """The parameter file that comes with the package."""
 
 
-class Part(BaseModel):
-    """A table of the parameter file; unknown keys are refused."""
+MOST_CHOICES = 127
+"""Longest list of which the position is stored with a visit or an event: a byte with a sign."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+def some_weight(weights: tuple[float, ...]) -> tuple[float, ...]:
+    """Refuse weights by which nothing could be chosen."""
+    if not any(weights):
+        message = "must not all be 0"
+        raise ValueError(message)
+    return weights
+
+
+Weight: TypeAlias = Annotated[float, Field(ge=0)]
+"""How often something is chosen, beside the other weights of its list."""
+
+Weights: TypeAlias = Annotated[tuple[Weight, ...], AfterValidator(some_weight)]
+"""Weights of a list of which one thing is chosen."""
+
+Label: TypeAlias = Annotated[str, Field(pattern=r"^[\w.~+-]+$")]
+"""Word that stands in a query as it is."""
+
+
+class Part(BaseModel):
+    """A table of the parameter file; unknown keys and numbers that are none are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Chosen = TypeVar("Chosen", bound=tuple[Part, ...])
+"""Things of which one is chosen by its shares."""
+
+
+def some_share(found: Chosen) -> Chosen:
+    """Refuse things of which none could be chosen."""
+    for name in type(found[0]).model_fields:
+        if name == "share" or name.endswith("_share"):
+            some_weight(tuple(getattr(part, name) for part in found))
+    return found
 
 
 class SessionsPerPerson(Part):
     """How often people come: a Zipf law with an exponential cut-off."""
 
-    exponent: float
-    cutoff: float = Field(gt=0)
-    days: float = Field(gt=0, description="Days over which it was fitted.")
+    exponent: float = Field(ge=-10, le=10)
+    cutoff: float = Field(gt=0, le=1)
+    days: float = Field(ge=1, le=400, description="Days over which it was fitted.")
 
 
 class EventsPerSession(Part):
     """How long sessions are, in events."""
 
-    exponent: float
-    cutoff: float = Field(gt=0)
-    person_sd: float = Field(ge=0)
-    slope_on_log_sessions: float
+    exponent: float = Field(ge=-10, le=10)
+    cutoff: float = Field(gt=0, le=100)
+    person_sd: float = Field(ge=0, le=10)
+    slope_on_log_sessions: float = Field(ge=-10, le=10)
 
 
 class Gap(Part):
     """Time between the events of a session: a lognormal of seconds, cut at the longest."""
 
-    mu: float
-    sigma: float = Field(gt=0)
+    mu: float = Field(ge=-10, le=10)
+    sigma: float = Field(gt=0, le=10)
     longest: float = Field(gt=0, lt=1800, description="Below the 30 minutes of a session.")
 
 
@@ -57,11 +90,11 @@ class Timing(Part):
     """When sessions start."""
 
     preferred_hour_share: float = Field(ge=0, le=1)
-    preferred_hour_sd_h: float = Field(ge=0)
+    preferred_hour_sd_h: float = Field(ge=0, le=24)
     clumped_share: float = Field(ge=0, le=1)
-    clump_days: float = Field(gt=0)
-    hour_of_day: tuple[float, ...] = Field(min_length=24, max_length=24)
-    weekday: tuple[float, ...] = Field(min_length=7, max_length=7)
+    clump_days: float = Field(gt=0, le=400)
+    hour_of_day: Weights = Field(min_length=24, max_length=24)
+    weekday: Weights = Field(min_length=7, max_length=7)
 
 
 class Funnel(Part):
@@ -78,10 +111,10 @@ class Funnel(Part):
 class Items(Part):
     """What is sold."""
 
-    exponent: float = Field(gt=0)
+    exponent: float = Field(gt=0, le=10)
     catalogue: int = Field(ge=1, le=65_536)
-    price_mu: float
-    price_sigma: float = Field(ge=0)
+    price_mu: float = Field(ge=-5, le=10, description="Prices are cut at a million.")
+    price_sigma: float = Field(ge=0, le=5)
     categories: tuple[str, ...] = Field(min_length=1)
     adjectives: tuple[str, ...] = Field(min_length=1)
     search_terms: tuple[str, ...] = Field(min_length=1)
@@ -91,7 +124,7 @@ class Identity(Part):
     """Who has an account, several browsers, or a browser together with somebody."""
 
     account_share: float = Field(ge=0, le=1)
-    first_login_after_sessions: tuple[float, ...] = Field(min_length=1)
+    first_login_after_sessions: Weights = Field(min_length=1)
     remembered_share: float = Field(ge=0, le=1)
     login_share: float = Field(ge=0, le=1)
     second_device_share: float = Field(ge=0, le=1)
@@ -114,7 +147,7 @@ class BotKind(Part):
     """A kind of bot and how it names itself."""
 
     name: Literal["crawler", "headless", "stealth"]
-    share: float = Field(ge=0)
+    share: Weight
     user_agents: tuple[str, ...] = Field(min_length=1)
 
 
@@ -123,26 +156,52 @@ class Bots(Part):
 
     mean_events: float = Field(gt=1)
     longest_events: int = Field(ge=1, le=1000)
-    gap_mu: float
-    gap_sigma: float = Field(gt=0)
+    gap_mu: float = Field(ge=-10, le=10)
+    gap_sigma: float = Field(gt=0, le=10)
     kind: tuple[BotKind, ...] = Field(min_length=1)
+
+    @field_validator("kind")
+    @classmethod
+    def _can_choose(cls, found: tuple[BotKind, ...]) -> tuple[BotKind, ...]:
+        if sum(len(kind.user_agents) for kind in found) > MOST_CHOICES:
+            message = f"must not have more than {MOST_CHOICES} user agents"
+            raise ValueError(message)
+        return some_share(found)
+
+
+Seconds: TypeAlias = Annotated[float, Field(gt=0, le=4 * 86_400)]
+"""How far a clock is off; lines know the dates of five days around the window."""
+
+Above: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+"""Share of devices whose clock is off by more."""
+
+ClockErrors: TypeAlias = tuple[tuple[Seconds, Above], ...]
 
 
 class Faults(Part):
     """How wrong the wrong things are; how often is up to the simulation."""
 
-    clock_off_s: tuple[tuple[float, float], ...] = Field(min_length=2)
+    clock_off_s: ClockErrors = Field(min_length=2)
     clock_behind_share: float = Field(ge=0, le=1)
-    late_h_mu: float
-    late_h_sigma: float = Field(gt=0)
-    personal_queries: tuple[str, ...] = Field(min_length=1)
+    late_h_mu: float = Field(ge=-10, le=10)
+    late_h_sigma: float = Field(gt=0, le=3)
+    personal_queries: tuple[str, ...] = Field(min_length=1, max_length=MOST_CHOICES)
+
+    @field_validator("clock_off_s")
+    @classmethod
+    def _less_often_further(cls, found: ClockErrors) -> ClockErrors:
+        seconds, above = zip(*found, strict=True)
+        if list(seconds) != sorted(seconds) or list(above) != sorted(above, reverse=True):
+            message = "seconds must not fall, and shares must not rise"
+            raise ValueError(message)
+        return found
 
 
 class Choice(Part):
     """An answer to the consent banner."""
 
     name: str
-    share: float = Field(ge=0)
+    share: Weight
     analytics: bool
     marketing: bool
     personalization: bool
@@ -152,14 +211,19 @@ class Consent(Part):
     """What people allow."""
 
     change_share: float = Field(ge=0, le=1)
-    choice: tuple[Choice, ...] = Field(min_length=2)
+    choice: tuple[Choice, ...] = Field(min_length=2, max_length=MOST_CHOICES)
+
+    @field_validator("choice")
+    @classmethod
+    def _can_choose(cls, found: tuple[Choice, ...]) -> tuple[Choice, ...]:
+        return some_share(found)
 
 
 class Country(Part):
     """Where people live."""
 
     code: str = Field(pattern="^[A-Z]{2}$")
-    share: float = Field(ge=0)
+    share: Weight
     utc_offset_h: float = Field(ge=-12, le=14)
     language: str
     currency: str = Field(pattern="^[A-Z]{3}$")
@@ -168,7 +232,7 @@ class Country(Part):
 class Device(Part):
     """A browser and how it names itself."""
 
-    share: float = Field(ge=0)
+    share: Weight
     user_agent: str
 
 
@@ -176,14 +240,14 @@ class Traffic(Part):
     """A way into the shop: a channel, and what its links carry."""
 
     channel: str
-    first_share: float = Field(ge=0, description="Share of a person's first session.")
-    later_share: float = Field(ge=0, description="Share of later sessions.")
-    source: str | None = None
-    medium: str | None = None
-    campaign: str | None = None
-    term: str | None = None
-    content: str | None = None
-    click_id: str | None = None
+    first_share: Weight = Field(description="Share of a person's first session.")
+    later_share: Weight = Field(description="Share of later sessions.")
+    source: Label | None = None
+    medium: Label | None = None
+    campaign: Label | None = None
+    term: Label | None = None
+    content: Label | None = None
+    click_id: Label | None = None
     referrer: str | None = None
     landing: Literal["home", "category", "item"] = "home"
 
@@ -219,12 +283,16 @@ class Shop(Part):
     bots: Bots
     faults: Faults
     consent: Consent
-    country: tuple[Country, ...] = Field(min_length=1)
-    device: tuple[Device, ...] = Field(min_length=1)
-    traffic: tuple[Traffic, ...] = Field(min_length=1)
+    country: tuple[Country, ...] = Field(min_length=1, max_length=MOST_CHOICES)
+    device: tuple[Device, ...] = Field(min_length=1, max_length=MOST_CHOICES)
+    traffic: tuple[Traffic, ...] = Field(min_length=1, max_length=MOST_CHOICES)
+
+    @field_validator("country", "device", "traffic")
+    @classmethod
+    def _can_choose(cls, found: Chosen) -> Chosen:
+        return some_share(found)
 
 
-@cache
 def load_shop(file: Path = SHIPPED) -> Shop:
     """Read a parameter file.
 

@@ -204,6 +204,7 @@ def cut_by_campaign(world: World, about: Records) -> None:
     chance = draws.draws(about["hash"], "campaign change")
     second = world.tables.campaigns[draws.level(chance, 2)]
     is_cut = draws.happens(chance, world.shop.campaign_change.share)
+    is_cut &= np.array([way.source is not None for way in ways])[second]
     is_cut &= (about["size"] >= SHORTEST_CUT) & (label[second] != label[about["traffic"]])
     about["second_traffic"] = second
     about["cut_at"] = np.where(is_cut, about["size"] // 2, NEVER)

@@ -40,6 +40,9 @@ TAIL_MS = 70 * SECOND_MS
 PERSON_SPAN = 2**41
 """Milliseconds set apart per person where visits of many are laid on one line; over 60 years."""
 
+MOST_AT_ONCE = 2**20
+"""Persons of whom visits are laid on one line; a quarter of what 64 bits hold."""
+
 PILOT = 16_384
 """People looked at to learn how many events one makes."""
 
@@ -105,12 +108,12 @@ def crowd(world: World) -> Crowd:
     chosen = world.simulation
     a_person = events_of_one(world, is_bot=False)
     a_bot = events_of_one(world, is_bot=True)
-    persons = chosen.persons
-    if persons is None:
-        wanted = (chosen.events or DEFAULT_EVENTS) * (1 - chosen.bot_share)
-        persons = max(1, round(wanted / a_person))
-    of_bots = persons * a_person * chosen.bot_share / (1 - chosen.bot_share)
-    return Crowd(persons, round(of_bots / a_bot), round(persons * a_person + of_bots))
+    of_persons = (chosen.events or DEFAULT_EVENTS) * (1 - chosen.bot_share)
+    persons = round(of_persons / a_person) if chosen.persons is None else chosen.persons
+    if persons:  # else one comes, and bots are as many as if less than one did
+        of_persons = persons * a_person
+    of_bots = of_persons * chosen.bot_share / (1 - chosen.bot_share)
+    return Crowd(max(1, persons), round(of_bots / a_bot), round(of_persons + of_bots))
 
 
 def events_of_one(world: World, *, is_bot: bool) -> float:
@@ -126,8 +129,9 @@ def events_of_one(world: World, *, is_bot: bool) -> float:
 def chunks_of_visits(world: World, people: Crowd, persons_at_once: int) -> Iterator[Records]:
     """Visits of everybody, some persons at a time, not in order of time."""
     for is_bot, count in enumerate((people.persons, people.bots)):
-        for first in range(0, count, persons_at_once):
-            last = min(count, first + persons_at_once)
+        step = min(persons_at_once, MOST_AT_ONCE)
+        for first in range(0, count, step):
+            last = min(count, first + step)
             yield visits_of(world, first, last, is_bot=bool(is_bot))
 
 

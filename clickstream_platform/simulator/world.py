@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clickstream_platform.errors import ParameterError
 from clickstream_platform.simulator import draws
 from clickstream_platform.simulator.draws import Floats, Integers
 from clickstream_platform.simulator.parameters import Simulation
@@ -21,6 +22,9 @@ MOST_SESSIONS = 2_000
 
 MOST_EVENTS = 250
 """Longest session of a person, events before pings."""
+
+MOST_PRICE = 1_000_000
+"""Highest price; far above what is drawn from the shipped parameters."""
 
 SCALES = np.geomspace(0.5, 2.0, 16)
 """Scales of a person's sessions that are told apart."""
@@ -89,9 +93,17 @@ class World:
 
 
 def world_of(simulation: Simulation) -> World:
-    """Read the shop of a simulation and prepare its tables."""
+    """Read the shop of a simulation and prepare its tables.
+
+    Raises:
+        ParameterError: Nobody comes to this shop on any day of the window.
+    """
     shop = load_shop(simulation.shop or SHIPPED)
-    return World(simulation, shop, tables_of(shop, simulation.days, simulation.start.weekday()))
+    first = simulation.start.weekday()
+    if not any(shop.timing.weekday[(first + i) % 7] for i in range(simulation.days)):
+        name, rule = "days", "must reach a weekday on which people come (timing.weekday)"
+        raise ParameterError(name, simulation.days, rule, instead="7")
+    return World(simulation, shop, tables_of(shop, simulation.days, first))
 
 
 @cache
@@ -130,15 +142,13 @@ def tables_of(shop: Shop, days: int, first_weekday: int) -> Tables:
         middle=draws.categories([browse_share, funnel.view_item_share, funnel.search_share]),
         outcomes=outcomes(shop, sizes),
         items=draws.categories(np.arange(1.0, items.catalogue + 1) ** -items.exponent),
-        prices=np.maximum(1, np.round(prices * 10)).astype(np.int64) * 10 - 1,
+        prices=np.clip(np.round(prices * 10), 1, 10 * MOST_PRICE).astype(np.int64) * 10 - 1,
         countries=draws.categories([country.share for country in shop.country]),
         devices=draws.categories([device.share for device in shop.device]),
         bots=draws.categories(agents_of_bots) + np.int32(len(shop.device)),
         first_traffic=draws.categories([way.first_share for way in shop.traffic]),
         later_traffic=draws.categories([way.later_share for way in shop.traffic]),
-        campaigns=draws.categories(
-            [way.later_share if way.source else 0.0 for way in shop.traffic]
-        ),
+        campaigns=campaigns(shop),
         consents=draws.categories([choice.share for choice in shop.consent.choice]),
         first_login=draws.categories(shop.identity.first_login_after_sessions),
         clock_off_ms=clock_errors(shop),
@@ -159,6 +169,12 @@ def session_sizes(shop: Shop) -> NDArray[np.int32]:
     counts = np.arange(1, bots.longest_events + 1)
     geometric = (1 - 1 / bots.mean_events) ** counts
     return np.stack([*rows, draws.categories(geometric) + np.int32(1)])
+
+
+def campaigns(shop: Shop) -> NDArray[np.int32]:
+    """Ways that name a campaign; any way, which cuts no visit, where none does."""
+    named = [way.later_share if way.source else 0.0 for way in shop.traffic]
+    return draws.categories(named if any(named) else [1.0])
 
 
 def outcomes(shop: Shop, sizes: Integers) -> NDArray[np.int32]:

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pandera.polars as pa
 import polars as pl
+import polars.selectors as cs
 
 from clickstream_platform.errors import ClickstreamError
 
@@ -55,27 +56,49 @@ def breaches(contract: type[pa.DataFrameModel], table: pl.DataFrame) -> list[Bre
     is right. The table must be collected: given a ``LazyFrame``, Pandera checks the shape
     alone, and any content passes.
     """
-    try:
-        contract.validate(table, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases: pl.DataFrame = error.failure_cases
-    else:
-        return []
+    # The shape first, by itself: without a column of its grain, Pandera fails over the content.
+    if (cases := _cases(contract, table.lazy())) is not None:
+        return _counted(cases, rows=None)
+    found = _not_finite(table)
+    if (cases := _cases(contract, table)) is not None:
+        found += _counted(cases, rows=pl.col("index").n_unique())
+    return sorted(found, key=lambda breach: (-(breach.rows or 0), breach.column or ""))
 
+
+def _not_finite(table: pl.DataFrame) -> list[Breach]:
+    """Find numbers that are none: NaN and infinity lie within every range that is open above."""
+    wrong = table.select((~cs.float().is_finite()).sum())
+    return [
+        Breach(name, "is not finite", wrong[name].item())
+        for name in wrong.columns
+        if wrong[name].item()
+    ]
+
+
+def _counted(cases: pl.DataFrame, *, rows: pl.Expr | None) -> list[Breach]:
+    """Count failure cases by column and rule, most rows first."""
     names_column = pl.col("check").is_in(list(_ABOUT_COLUMNS))
-    about_shape = names_column | pl.col("check").str.starts_with("dtype(")
-    if misshapen := not cases.filter(about_shape).is_empty():
-        cases = cases.filter(about_shape)
-
     counted = cases.group_by(
         column=pl.when(names_column)
         .then("failure_case")
         .when(pl.col("schema_context") == "Column")
         .then("column"),
         rule=pl.col("check").replace(_WORDS).str.replace(r"^dtype\('(.+)'\)$", "must be $1"),
-    ).agg(rows=None if misshapen else pl.col("index").n_unique())
+    ).agg(rows=rows)
     worst_first = counted.sort("rows", "column", "rule", descending=[True, False, False])
     return [Breach(*row) for row in worst_first.iter_rows()]
+
+
+def _cases(
+    contract: type[pa.DataFrameModel], table: pl.DataFrame | pl.LazyFrame
+) -> pl.DataFrame | None:
+    """Failure cases of a table, or None."""
+    try:
+        contract.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases: pl.DataFrame = error.failure_cases
+        return cases
+    return None
 
 
 def require(contract: type[pa.DataFrameModel], table: pl.DataFrame) -> pl.DataFrame:

@@ -32,14 +32,15 @@ def test_channel_is_the_one_of_the_platforms_rules(way: Traffic) -> None:
 
 
 def test_every_line_is_accounted_for(settings: Settings) -> None:
-    busy = replace(WEEK, days=3, duplicate_rate=0.05, conflict_rate=0.05, malformed_rate=0)
+    busy = replace(WEEK, days=3, duplicate_rate=0.05, conflict_rate=0.05, malformed_rate=0.05)
     summary = simulate(busy, settings.landing / "web")
     take(settings, *summary.files, now=busy.ends_at + timedelta(hours=1))
     ledger = fates(settings)
     assert ledger["received"] == summary.lines
     assert ledger["loaded"] == summary.events
     assert ledger["duplicate"] == summary.duplicates + summary.conflicts
-    assert ledger["quarantined"] == ledger["too_late"] == 0
+    assert ledger["quarantined"] == summary.malformed > 0
+    assert ledger["too_late"] == ledger["suppressed"] == 0
 
 
 def test_sessions_are_found_in_spite_of_every_fault(

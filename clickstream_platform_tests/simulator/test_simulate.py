@@ -10,9 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clickstream_platform.simulator import Simulation, SimulationSummary, draws, load_shop, simulate
+from clickstream_platform.simulator import (
+    Simulation,
+    SimulationSummary,
+    draws,
+    load_shop,
+    simulate,
+    visits,
+)
 from clickstream_platform.simulator.behaviour import EVENT
 from clickstream_platform.simulator.lines import in_order
+from clickstream_platform.simulator.world import world_of
 from clickstream_platform_tests.simulator.shops import (
     MONDAY,
     WEEK,
@@ -69,6 +77,14 @@ def test_equal_simulations_write_equal_bytes(tmp_path: Path) -> None:
 def test_bytes_do_not_depend_on_the_chunks(tmp_path: Path, chunk: int) -> None:
     wild = replace(WEEK, conflict_rate=0.05, late_rate=0.05, malformed_rate=0.05)
     assert written(wild, tmp_path / "b", chunk=chunk) == written(wild, tmp_path / "a")
+
+
+def test_chunk_holds_no_more_persons_than_fit_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert visits.MOST_AT_ONCE * visits.PERSON_SPAN < 2**63
+    monkeypatch.setattr(visits, "MOST_AT_ONCE", 100)
+    people = visits.Crowd(persons=250, bots=0, events=1)
+    chunks = list(visits.chunks_of_visits(world_of(CLEAN), people, 10**9))
+    assert [int(chunk["number"].max()) // 100 for chunk in chunks] == [0, 1, 2]
 
 
 def test_order_of_one_millisecond_does_not_depend_on_who_was_drawn_first() -> None:
@@ -222,6 +238,12 @@ def test_events_wished_for_are_about_as_many(tmp_path: Path) -> None:
     summary = simulate(Simulation(start=MONDAY, days=30, events=30_000), tmp_path)
     assert summary.events == pytest.approx(30_000, rel=0.05)
     assert summary.bot_events / summary.events == pytest.approx(0.05, abs=0.02)
+
+
+def test_bots_are_no_more_than_was_asked_for(tmp_path: Path) -> None:
+    # One event of people is wished for, and one person makes some; the rest are those of bots.
+    few = Simulation(start=MONDAY, days=2, events=1_000, bot_share=0.999)
+    assert simulate(few, tmp_path).events == pytest.approx(1_000, rel=0.4)
 
 
 def test_nobody_is_a_bot_where_the_share_is_0(tmp_path: Path) -> None:
