@@ -5,8 +5,8 @@
 WITH seen AS (
     SELECT
         coalesce(visitor_key, user_key) AS visitor,
-        arg_min(page_path, occurred_us) AS page,
-        arg_min(country, occurred_us) AS country,
+        arg_min(page_path, (occurred_us, event_key)) AS page,
+        arg_min(country, (occurred_us, event_key)) AS country,
         count(*) AS events
     FROM events
     WHERE
@@ -21,8 +21,8 @@ WITH seen AS (
 answers AS (
     SELECT
         coalesce(visitor_key, user_key) AS visitor,
-        arg_max(consent_analytics, valid_from_us) AS answer,
-        arg_max(cmp_version, valid_from_us) AS cmp_version
+        arg_max(consent_analytics, (valid_from_us, event_id)) AS answer,
+        arg_max(cmp_version, (valid_from_us, event_id)) AS cmp_version
     FROM consents
     WHERE valid_from_at::DATE <= $last_date
     GROUP BY visitor
