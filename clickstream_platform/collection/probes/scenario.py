@@ -195,21 +195,21 @@ class Scenario(Part):
     steps: tuple[Step, ...] = Field(min_length=1, description="Steps, in order.")
 
 
-class _TwiceError(yaml.constructor.ConstructorError):  # type: ignore[misc] - has no types
+class _TwiceError(yaml.MarkedYAMLError):  # type: ignore[misc]  # yaml has no types
     """A mapping has one key twice."""
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc] - has no types
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """Reads plain values, and refuses a key that is there twice: one of the two would be lost."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:  # noqa: FBT001, FBT002 - as it is called
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         known = set[str]()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in known:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in known:
                 raise _TwiceError(problem_mark=key.start_mark)
-            known |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
-        found: dict[object, object] = super().construct_mapping(node, deep=deep)
-        return found
+            known.add(key.value)
+        return node
 
 
 def read_scenario(text: str, file: object) -> Scenario:

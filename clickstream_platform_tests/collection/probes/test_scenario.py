@@ -185,3 +185,8 @@ def test_what_cannot_be_sent_or_run_is_refused_before(step: str, message: str) -
     text = f"name: n\nsteps:\n  - name: s\n    expect: {{}}\n    {step}\n"
     with pytest.raises(DefinitionError, match=message):
         read_scenario(text, "s.yaml")
+
+
+def test_keys_that_are_merged_in_may_be_overridden() -> None:
+    text = "name: n\nsteps:\n  - &s\n    name: s\n    expect: {}\n  - {<<: *s, name: t}\n"
+    assert [step.name for step in read_scenario(text, "s.yaml").steps] == ["s", "t"]
