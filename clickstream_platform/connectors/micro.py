@@ -67,6 +67,8 @@ class MicroClient:
 
     def _request(self, method: str, path: str, **parts: object) -> httpx.Response:
         try:
-            return httpx.request(method, self.url + path, timeout=TIMEOUT_S, **parts)  # type: ignore[arg-type]
+            # A proxy of the environment does not know a server on this machine.
+            with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
+                return client.request(method, self.url + path, **parts)  # type: ignore[arg-type]
         except (httpx.HTTPError, httpx.InvalidURL):
             raise MicroUnreachableError(self.url, "does not answer") from None

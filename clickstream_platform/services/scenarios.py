@@ -1,6 +1,7 @@
 """Running a scenario against a micro server: steps, commands, and patience."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -57,24 +58,30 @@ def _act(step: Step, micro: MicroClient, folder: Path, until: float) -> list[str
         return []
     left_s = max(until - time.monotonic(), POLL_S)
     try:
-        done = subprocess.run(  # noqa: S603 - the scenario's own command, as its author wrote it
+        command = subprocess.Popen(  # noqa: S603 - the scenario's own command, as its author wrote it
             step.run,
             cwd=folder,
             env=os.environ | {URL_VARIABLE: micro.url},
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
-            timeout=left_s,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return [f"the command {step.run[0]} was not done within {left_s:.1f} s"]
     except OSError as error:
         return [f"the command {step.run[0]} cannot be run: {error.strerror}"]
-    if done.returncode == 0:
+    with command:
+        try:
+            _, said = command.communicate(timeout=left_s)
+        except subprocess.TimeoutExpired:
+            # With whatever it has begun, which would track into the next steps.
+            os.killpg(command.pid, signal.SIGKILL)
+            return [f"the command {step.run[0]} was not done within {left_s:.1f} s"]
+    if command.returncode == 0:
         return []
-    words = " / ".join(done.stderr.strip().splitlines()[-_LINES:])
-    return [f"the command {step.run[0]} ended with {done.returncode}: {words or 'no word'}"]
+    words = " / ".join(said.strip().splitlines()[-_LINES:])
+    return [f"the command {step.run[0]} ended with {command.returncode}: {words or 'no word'}"]
 
 
 def _await(

@@ -107,6 +107,23 @@ def test_command_that_does_not_do_its_work(
     )
 
 
+def test_what_a_late_command_has_begun_ends_with_it(micro: Micro, tmp_path: Path) -> None:
+    (tmp_path / "track.py").write_text(TRACK)
+    code = f"import subprocess; subprocess.run([{sys.executable!r}, 'track.py', 'stray', '1.2'])"
+    late = step_of([sys.executable, "-c", code], "", timeout_s=0.4).replace("0.5", "1.5")
+    (result,) = run(late, micro, tmp_path)
+    assert "was not done within 0.4 s" in result.failures[0]
+    assert micro.good() == []
+
+
+def test_proxies_of_the_environment_are_passed_by(
+    micro: Micro, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "")
+    assert MicroClient(micro.url).good() == []
+
+
 def test_command_line_runs_its_own_server_or_another(micro: Micro, tmp_path: Path) -> None:
     file = tmp_path / "checkout.yaml"
     file.write_text(CHECKOUT)

@@ -1,5 +1,6 @@
 """Scenarios: what a page or program should track, step by step, as a YAML file says it."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
@@ -33,7 +34,7 @@ Scalar = bool | int | float | str | None
 class Part(BaseModel):
     """A part of a scenario; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Matcher(Part):
@@ -151,20 +152,35 @@ class Expected(Part):
     only: bool = Field(default=False, description="No other good ones came.")
 
 
+HeaderName = Annotated[str, Field(pattern=r"^[!#-'*+.^-z|~0-9A-Z-]+$")]
+HeaderValue = Annotated[str, Field(pattern=r"^[\t -~]*$")]
+Word = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+
+
 class Sent(Part):
     """A request that a step sends to the collector."""
 
-    path: str = Field(pattern="^/", description="Path, such as /v1/events.")
+    path: str = Field(pattern=r"^/[^\x00-\x1f\x7f]*$", description="Path, such as /v1/events.")
     method: Literal["GET", "POST"] = Field("POST", description="Method.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Headers.")
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, description="Headers.")
     body: object = Field(None, description="JSON, or text that is sent as it is.")
+
+    @field_validator("body")
+    @classmethod
+    def _is_json(cls, body: object) -> object:
+        try:
+            json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):
+            message = "holds what JSON has no words for, such as a date without quotes"
+            raise ValueError(message) from None
+        return body
 
 
 class Step(Part):
     """One thing that is done, and what it must bring."""
 
     name: str = Field(min_length=1, description="What is done, for people.")
-    run: tuple[str, ...] = Field((), description="Command; MICRO_URL is in its environment.")
+    run: tuple[Word, ...] = Field((), description="Command; MICRO_URL is in its environment.")
     send: tuple[Sent, ...] = Field((), description="Requests.")
     expect: Expected = Field(description="What it must bring.")
     timeout_s: float | None = Field(None, gt=0, description="How long it may take.")
@@ -179,6 +195,23 @@ class Scenario(Part):
     steps: tuple[Step, ...] = Field(min_length=1, description="Steps, in order.")
 
 
+class _TwiceError(yaml.MarkedYAMLError):  # type: ignore[misc]  # yaml has no types
+    """A mapping has one key twice."""
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Reads plain values, and refuses a key that is there twice: one of the two would be lost."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        known = set[str]()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in known:
+                raise _TwiceError(problem_mark=key.start_mark)
+            known.add(key.value)
+        return node
+
+
 def read_scenario(text: str, file: object) -> Scenario:
     """Read a scenario.
 
@@ -190,10 +223,12 @@ def read_scenario(text: str, file: object) -> Scenario:
         DefinitionError: It cannot be used as written.
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        reason = f"is no YAML, line {mark.line + 1}" if mark else "is no YAML"
+        line = f", line {mark.line + 1}" if mark else ""
+        is_twice = isinstance(error, _TwiceError)
+        reason = f"has a key twice{line}" if is_twice else f"is no YAML{line}"
         remedy = "Mend it there; see docs/guide/tags.md."
         raise DefinitionError(file, "syntax", reason, remedy=remedy) from None
     try:

@@ -13,6 +13,7 @@ from clickstream_platform.collection.tags.container import (
     Container,
     Item,
     is_built_in_trigger,
+    is_number,
     plain,
 )
 from clickstream_platform.collection.tags.templates import permissions_of
@@ -315,7 +316,7 @@ def _expired(case: Case) -> Found:
     now_ms = case.now.timestamp() * 1000 if case.now else 0
     for tag in case.container.of("tag"):
         end = str(tag.fields.get("scheduleEndMs", ""))
-        if end.isdigit() and int(end) < now_ms:
+        if is_number(end) and int(end) < now_ms:
             yield tag, ""
 
 

@@ -7,14 +7,14 @@ loads for the tag.
 import re
 from functools import lru_cache
 
-_HTML_COMMENT = re.compile(r"(?s)<!--.*?-->")
+_HTML_COMMENT = re.compile(r"(?s)<!--.*?(?:-->|\Z)")
 _SCRIPT = re.compile(r"(?is)(<script\b[^>]*>)(.*?)(</script\s*>|$)")
 _TYPE = re.compile(r"(?i)\stype\s*=\s*['\"]?([^'\"\s>]+)")
 _RUNS = re.compile(r"(?i)^(?:module|(?:text|application)/(?:x-)?(?:java|ecma|j)script)$")
 _TEXT_OR_COMMENT = re.compile(
     r"""(?xs)
     ("(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | `(?:\\.|[^`\\])*`)
-    | /\*.*?\*/
+    | /\*.*?(?:\*/|\Z)
     | (?<![:\\"'`=(/]) //[^\n]*
     """
 )

@@ -7,6 +7,7 @@ written.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ BUILT_IN_TRIGGERS = {
 """Triggers that every web container has and no export lists."""
 
 EXPORT_FORMAT = 2
+_NUMBER = re.compile(r"[0-9]{1,19}")
 _FIRST_BUILT_IN_ID = 2_147_479_000
 _REFERENCE = re.compile(r"\{\{([^{}]+)\}\}")
 _SAID = frozenset({"name", "notes", "path", "tagManagerUrl", "templateData"})
@@ -70,8 +72,16 @@ class Item:
 
     @cached_property
     def parameters(self) -> dict[str, str]:
-        """Values of parameters by their path, such as ``eventParameters.value``."""
-        return dict(_values(self.fields.get("parameter")))
+        """Values of parameters by their path, such as ``eventParameters.value``.
+
+        Further rows of one name are numbered from 2, so that none is lost.
+        """
+        values: dict[str, str] = {}
+        times = Counter[str]()
+        for path, value in _values(self.fields.get("parameter")):
+            times[path] += 1
+            values[path if times[path] == 1 else f"{path} ({times[path]})"] = value
+        return values
 
     @cached_property
     def references(self) -> frozenset[str]:
@@ -213,7 +223,12 @@ def plain(constant: str) -> str:
 
 def is_built_in_trigger(trigger_id: str) -> bool:
     """Whether a trigger belongs to every container; there are more of them than have names."""
-    return trigger_id.isdigit() and int(trigger_id) >= _FIRST_BUILT_IN_ID
+    return is_number(trigger_id) and int(trigger_id) >= _FIRST_BUILT_IN_ID
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number as Tag Manager writes ids and times."""
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _items(version: Mapping[str, object], kind: str, file: object) -> Iterator[Item]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,15 @@ _VOLATILE = frozenset(
         "monitoringMetadata",
     }
 )
+Trait = tuple[str, ...]
+
+_TRAITS: tuple[Callable[[Item], Trait], ...] = (
+    lambda item: (item.kind, item.name, item.item_id),
+    lambda item: (item.kind, item.name),
+    lambda item: (item.kind, item.item_id),
+)
+"""What items are matched by: first by all of it, then by less."""
+
 _TRIGGERS = ("firingTriggerId", "blockingTriggerId")
 _SHOWN = 80
 """Letters of a value that are shown."""
@@ -51,23 +61,15 @@ class Change(NamedTuple):
 def diff(old: Container, new: Container) -> list[Change]:
     """List the changes from one version to another, by kind and name.
 
-    Items are matched by name, and those that are left by id, so that a renamed tag is a changed
-    one. Fields that Tag Manager keeps for itself are passed over; triggers are told by name.
-    Personal values are masked.
+    Items are matched by name and id, then by name, and those that are left by id, so that a
+    renamed tag is a changed one. Fields that Tag Manager keeps for itself are passed over;
+    triggers are told by name. Personal values are masked.
     """
     changes: list[Change] = []
-    befores, afters = _numbered(old), _numbered(new)
-    pairs = {key: (befores[key], afters[key]) for key in befores.keys() & afters.keys()}
-    gone = {key: it for key, it in befores.items() if key not in pairs}
-    come = {(it.kind, it.item_id): key for key, it in afters.items() if key not in pairs}
-    for key, item in list(gone.items()):
-        if (other := come.pop((item.kind, item.item_id), None)) is not None:
-            pairs[other] = (gone.pop(key), afters[other])
-    changes += [_change("removed", it, "", _whole(it, old), None) for it in gone.values()]
-    changes += [
-        _change("added", afters[k], "", None, _whole(afters[k], new)) for k in come.values()
-    ]
-    for before, after in pairs.values():
+    pairs, gone, come = _paired(old, new)
+    changes += [_change("removed", it, "", _whole(it, old), None) for it in gone]
+    changes += [_change("added", it, "", None, _whole(it, new)) for it in come]
+    for before, after in pairs:
         was, now = _fields(before, old), _fields(after, new)
         changes += [
             _change("changed", after, field, was.get(field), now.get(field))
@@ -94,14 +96,28 @@ def load_signatures(file: Path) -> dict[str, str]:
     return signed
 
 
-def _numbered(container: Container) -> dict[tuple[str, str, int], Item]:
-    """Items by kind, name and number among those of that name."""
-    found: dict[tuple[str, str, int], Item] = {}
-    for item in container.items:
-        number = 0
-        while (item.kind, item.name, number) in found:
-            number += 1
-        found[item.kind, item.name, number] = item
+def _paired(
+    old: Container, new: Container
+) -> tuple[list[tuple[Item, Item]], list[Item], list[Item]]:
+    """Items of both versions that belong together, those that are gone, and those that came."""
+    pairs: list[tuple[Item, Item]] = []
+    gone, come = list(old.items), list(new.items)
+    for trait in _TRAITS:
+        befores, afters = _numbered(gone, trait), _numbered(come, trait)
+        pairs += [(befores[key], afters[key]) for key in befores if key in afters]
+        gone = [item for key, item in befores.items() if key not in afters]
+        come = [item for key, item in afters.items() if key not in befores]
+    return pairs, gone, come
+
+
+def _numbered(items: list[Item], trait: Callable[[Item], Trait]) -> dict[tuple[Trait, int], Item]:
+    """Items by what they are matched by and their number among those that share it."""
+    times = Counter[Trait]()
+    found: dict[tuple[Trait, int], Item] = {}
+    for item in items:
+        key = trait(item)
+        found[key, times[key]] = item
+        times[key] += 1
     return found
 
 

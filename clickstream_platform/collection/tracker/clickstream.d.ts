@@ -110,7 +110,9 @@ export interface Tracker {
   describe(element: Element): Properties;
   /** The interactive element that was clicked, if any. */
   clicked(event: Event): Element | undefined;
-  /** The page as events have it, and the number of its view, from 1. */
+  /** Send what waits; as a beacon where the page is at its end. */
+  flush(leaving?: boolean): void;
+  /** The address of the page as it is, and the number of its view, from 1. */
   readonly current: { url?: string; view: number };
 }
 

@@ -115,6 +115,18 @@ def test_matchers(rule: str, value: object, holds: bool) -> None:  # noqa: FBT00
     assert (failures(wanted, [{"event_name": "x", "f": value}], []) == []) == holds
 
 
+def test_what_need_not_come_has_a_place_only_if_it_came() -> None:
+    wanted = expected("""
+        in_order: true
+        good:
+          - {event: page_view, count: {at_least: 0}}
+          - event: purchase
+    """)
+    assert failures(wanted, [BUY], []) == []
+    assert failures(wanted, [VIEW, BUY], []) == []
+    assert failures(wanted, [BUY, VIEW], []) != []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_counts_and_only_do_not_depend_on_order(seed: int) -> None:
     rng = random.Random(seed)
@@ -155,3 +167,26 @@ def test_other_files_are_refused(text: str, message: str) -> None:
 def test_expectations_that_make_no_sense_are_refused(text: str, message: str) -> None:
     with pytest.raises(DefinitionError, match=message):
         expected(text)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        pytest.param("send: [{path: /x, body: {at: 2026-01-01}}]", "body: holds what", id="date"),
+        pytest.param("send: [{path: /x, body: [.nan]}]", "body: holds what", id="no number"),
+        pytest.param('send: [{path: /x, headers: {A: "\\xe9"}}]', "headers.A: ", id="header"),
+        pytest.param('send: [{path: "/\\n"}]', "path: ", id="path"),
+        pytest.param('run: ["a\\0"]', "run.0: ", id="command"),
+        pytest.param("timeout_s: .inf", "timeout_s: Input should be a finite", id="for ever"),
+        pytest.param("name: t", "syntax: has a key twice, line 5", id="key twice"),
+    ],
+)
+def test_what_cannot_be_sent_or_run_is_refused_before(step: str, message: str) -> None:
+    text = f"name: n\nsteps:\n  - name: s\n    expect: {{}}\n    {step}\n"
+    with pytest.raises(DefinitionError, match=message):
+        read_scenario(text, "s.yaml")
+
+
+def test_keys_that_are_merged_in_may_be_overridden() -> None:
+    text = "name: n\nsteps:\n  - &s\n    name: s\n    expect: {}\n  - {<<: *s, name: t}\n"
+    assert [step.name for step in read_scenario(text, "s.yaml").steps] == ["s", "t"]

@@ -54,6 +54,23 @@ def test_renamed_tag_is_a_changed_one() -> None:
     ]
 
 
+def test_order_of_tags_of_one_name_is_no_change() -> None:
+    one, two = ga4("1", "G-A", name="same"), ga4("2", "G-B", name="same")
+    assert changes([one, two], [two, one]) == []
+    assert changes([one, two], [two]) == [("removed", "same", "", None, None)]
+
+
+def test_no_row_of_a_table_hides_another_of_its_name() -> None:
+    def twice(first: str) -> Fields:
+        rows = [template(name="plan", value=value) for value in (first, "last")]
+        listed = [{"type": "MAP", "map": row} for row in rows]
+        return tag("2", "gaawe", {"type": "LIST", "key": "eventParameters", "list": listed})
+
+    assert changes([twice("free")], [twice("paid")]) == [
+        ("changed", "tag 2", "parameter.eventParameters.plan", "free", "paid")
+    ]
+
+
 def test_personal_values_are_masked_and_long_ones_cut() -> None:
     long = f"<script>{'x' * 100}</script>"
     ((*_, before, after),) = changes([html("3", "to ann@example.com")], [html("3", long)])

@@ -298,6 +298,20 @@ def test_switches_hold_nothing() -> None:
     assert rules(tag("1", "gaawe", *switches)) == set()
 
 
+@pytest.mark.parametrize("number", ["\u00b2", "9" * 5_000])
+def test_what_is_no_number_is_neither_trigger_nor_time(number: str) -> None:
+    found = rules(ga4("1", on=(number,), scheduleEndMs=number))
+    assert "trigger_unknown" in {rule for rule, *_ in found}
+    assert "expired" not in {rule for rule, *_ in found}
+
+
+def test_comments_that_never_end_are_comments() -> None:
+    # Read again and again from each of their beginnings, they would take minutes.
+    for code in ("<!--" * 40_000, "<script>" + "/*" * 80_000):
+        found = findings(html("1", f"{code} https://x.example/"))
+        assert "unknown_domain" not in {it.rule for it in found}
+
+
 def test_constants_hold_accounts_and_secrets() -> None:
     account = variable("8", "c", "pixel", value="4111111111111111")
     secret = variable("9", "c", "Meta access token", value="EAAB")

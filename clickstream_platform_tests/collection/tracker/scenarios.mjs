@@ -103,6 +103,19 @@ export default (scenario) => {
     equal(second.page_url, site.address('seen'));
     equal(second.properties.step, 2);
     equal(site.named('page_view').length, 2);
+    // Begun by hand before anything is allowed, a page is seen once it is.
+    site.page_is('', { spa: false, consent: {} });
+    await page.evaluate(() => clickstream('consent', { analytics: false }));
+    await page.goto(site.address('later'));
+    await page.waitForFunction(() => window.clickstream && !window.clickstream.q);
+    await page.evaluate(() => {
+      clickstream('page');
+      clickstream('consent', { analytics: true });
+    });
+    const [, , third] = await site.got('page_view', 3);
+    await site.quiet(page);
+    deepEqual([third.page_url, third.referrer_url], [site.address('later'), '']);
+    equal(site.named('page_view').length, 3);
   });
 
   scenario('nothing is sent or stored before consent, and all is after it', async (site) => {
@@ -119,7 +132,8 @@ export default (scenario) => {
     };
     const page = await site.open('first');
     await act(page);
-    // A refusal is no consent either.
+    // A refusal is no consent either, in whichever words.
+    await page.evaluate(() => clickstream('consent', { analytics: 'denied' }));
     await page.evaluate(() => clickstream('consent', { analytics: false, marketing: true }));
     await act(page);
     equal(site.requests.length, 0);
@@ -372,6 +386,7 @@ export default (scenario) => {
       'https://example.com/u/[email]/x',
       'javascript:',
     ]);
+    await page.evaluate(() => history.pushState({}, '', '#/access_token=t0ken&scope=mail'));
     await page.evaluate(() => {
       document.title = 'Inbox of ann@example.com';
       clickstream('consent', { marketing: true });
@@ -380,12 +395,22 @@ export default (scenario) => {
       clickstream('track', 'search', { term: 'from bob+x@mail.example.com', nested: [{ to: 'bob@example.com' }] });
     });
     const [search] = await site.got('search');
-    const next = (await site.got('page_view', 2)).at(-1);
+    const [, fragment, next] = await site.got('page_view', 3);
+    match(fragment.page_url, /#\/access_token$/);
     equal(next.page_url, `${origin}/next?fbclid=IwAR0&dclid=x`);
     equal(next.page_title, 'Inbox of [email]');
     deepEqual(search.properties, { term: 'from [email]', nested: [{ to: '[email]' }] });
     // An identifier is the site's choice, and goes as it is.
     equal(search.user_id, 'ann@example.com');
+    // A click id is for advertising alone, also after a change of mind on the same page.
+    await page.evaluate(() => {
+      clickstream('consent', { marketing: false });
+      // The search for addresses does not take for ever, whatever it is in.
+      clickstream('track', 'odd', { text: 'a@'.repeat(30_000) });
+    });
+    const [odd] = await site.got('odd');
+    equal(odd.page_url, `${origin}/next?fbclid=1&dclid=1`);
+    equal(site.named('consent_update').at(-1).page_url, odd.page_url);
     doesNotMatch(site.said.replaceAll('"user_id":"ann@example.com"', ''), /ann@|ann%|bob|t0ken|pass/);
   });
 
@@ -665,22 +690,85 @@ export default (scenario) => {
     equal(site.requests.at(-1).beacon, false);
   });
 
+  scenario('few letters of many bytes are sent, and hold nothing up', async (site) => {
+    site.page_is('', { ping_ms: 1e9 });
+    const page = await site.open('', { clock: true });
+    await page.clock.runFor(100);
+    await site.got('page_view');
+    // Three bytes each: more than browsers let outlive a page, though not by their number.
+    await page.evaluate(() => clickstream('track', 'wide', { text: '\u6587'.repeat(30_000) }));
+    await page.clock.runFor(100);
+    await page.evaluate(() => clickstream('track', 'next'));
+    await site.until(async () => {
+      await page.clock.runFor(1_000);
+      return site.named('next').length;
+    });
+    equal(site.named('wide')[0].properties.text.length, 30_000);
+  });
+
   scenario('coming back from the back/forward cache is a page view', async (site) => {
-    site.page_is('<button id="buy">Buy</button>');
+    site.page_is('<button id="buy">Buy</button><p data-track-view="words">Words</p>',
+      { plugins: { viewability: { visible_ms: 100 } } });
     const page = await site.open('one');
     const [{ visitor_id }] = await site.got('page_view');
+    await site.got('element_view');
     await page.evaluate(() => { window.same = true; location.href = 'two'; });
     await site.got('page_view', 2);
+    await site.got('element_view', 2);
     await page.goBack({ waitUntil: 'commit' });
     await page.waitForFunction(() => window.same);
     const third = (await site.got('page_view', 3)).at(-1);
     equal(third.page_url, site.address('one'));
     equal(third.visitor_id, visitor_id);
+    // What is on it is seen anew, too.
+    await site.got('element_view', 3);
     await page.click('#buy');
     await site.got('click');
     await site.quiet(page);
     equal(site.named('page_view').length, 3);
     equal(site.named('click').length, 1);
+  });
+
+  scenario('a page that was kept aside while the choice changed knows of it when it comes back', async (site) => {
+    site.page_is('<button id="buy">Buy</button>', { consent: {} });
+    const page = await site.open('one?gclid=EAIa');
+    const choose = (choice) => page.evaluate((choice) => clickstream('consent', choice), choice);
+    const go = async (path) => {
+      await page.evaluate((path) => { window.same = true; location.href = path; }, path);
+      await page.waitForURL('**/' + path);
+      await page.waitForFunction(() => window.clickstream && !window.clickstream.q && !window.same);
+    };
+    const back = async () => {
+      await page.goBack({ waitUntil: 'commit' });
+      await page.waitForFunction(() => window.same);
+      await page.click('#buy');
+      await site.quiet(page);
+    };
+    await choose({ analytics: true, marketing: true });
+    await site.got('page_view');
+    await go('two');
+    await choose({ marketing: false });
+    await site.got('consent_update', 2);
+    await back();
+    const click = (await site.got('click')).at(-1);
+    deepEqual([click.consent.marketing, click.page_url], [false, site.address('one?gclid=1')]);
+    equal(site.named('page_view').length, 3);
+    await go('three');
+    await choose({ analytics: false });
+    const update = (await site.got('consent_update', 3)).at(-1);
+    const count = site.events.length;
+    await back();
+    deepEqual(site.events.slice(count), []);
+    equal(site.events.at(-1), update);
+    deepEqual(await site.storage(page), {});
+    // Agreed to on another page, it is agreed to here, and one page view tells so.
+    await go('four');
+    await choose({ analytics: true });
+    await site.got('consent_update', 4);
+    await back();
+    const views = site.named('page_view').slice(-2);
+    deepEqual(views.map(({ page_url }) => page_url), ['four', 'one?gclid=1'].map((path) => site.address(path)));
+    equal(site.named('page_view').length, 6);
   });
 
   scenario('a page rendered ahead of its visit waits for it', async (site) => {
@@ -689,6 +777,7 @@ export default (scenario) => {
     const page = await site.open('', {
       prepare: () => Object.defineProperty(document, 'prerendering', { value: true, configurable: true }),
     });
+    await page.evaluate(() => clickstream('track', 'view_item', { product_id: 'shoe' }));
     await sleep(400);
     equal(site.requests.length, 0);
     deepEqual(await site.storage(page), {});
@@ -696,9 +785,9 @@ export default (scenario) => {
       delete document.prerendering;
       document.dispatchEvent(new Event('prerenderingchange'));
     });
-    await site.got('page_view');
+    await site.got('view_item');
     await site.quiet(page);
-    equal(site.named('page_view').length, 1);
+    deepEqual(names(site), ['page_view', 'view_item']);
   });
 
   scenario('clicks tell the element, through shadow roots, and nothing it says', async (site) => {
@@ -734,7 +823,8 @@ export default (scenario) => {
     await page.waitForLoadState('networkidle');
     // Times of the clicks are given, so that a slow machine cannot stretch them.
     const click = (at, x, y, id = '#stuck') => page.evaluate(([at, x, y, id]) => {
-      const event = new MouseEvent('click', { bubbles: true, composed: true, clientX: x, clientY: y });
+      const init = { bubbles: true, composed: true, detail: 1, clientX: x, clientY: y };
+      const event = new MouseEvent('click', init);
       Object.defineProperty(event, 'timeStamp', { value: at });
       document.querySelector(id).dispatchEvent(event);
     }, [at, x, y, id]);
@@ -764,6 +854,10 @@ export default (scenario) => {
     await page.click('#text', { clickCount: 3 });
     await site.quiet(page);
     equal(site.named('rage_click').length, 0);
+    // Keys and scripts click, too, but on no spot.
+    await page.evaluate(() => { for (let i = 0; i < 3; i++) document.querySelector('#stuck').click(); });
+    await site.quiet(page);
+    equal(site.named('rage_click').length, 0);
     await page.click('#stuck', { clickCount: 3 });
     const [rage] = await site.got('rage_click');
     equal(rage.properties.element_id, 'stuck');
@@ -775,13 +869,25 @@ export default (scenario) => {
       <button id="alive" onclick="setTimeout(() => this.nextElementSibling.textContent = 'x', 6900)">Late</button><i></i>
       <button id="late" onclick="setTimeout(() => this.nextElementSibling.textContent = 'x', 7100)">Too late</button><i></i>
       <a id="tab" href="about:blank" target="_blank" onclick="return false">Opens a tab</a>
+      <a id="sms" href="sms:+15550100" onclick="return false">Opens a messenger</a>
+      <a id="script" href="javascript:void 0">Does nothing</a>
+      <button id="menu" popovertarget="items">Menu</button><div id="items" popover>Items</div>
+      <div id="host"></div>
+      <script>
+        const root = document.querySelector('#host').attachShadow({ mode: 'open' });
+        root.innerHTML = '<button id="shadow">0</button>';
+        root.querySelector('#shadow').onclick = ({ target }) => { target.textContent++; };
+      </script>
       <p id="text">Not interactive</p>`, { plugins: { frustration: true }, ping_ms: 1e9 });
     const page = await site.open('', { clock: true });
     await page.clock.pauseAt(new Date('2026-03-01T12:01:00Z'));
     await page.waitForLoadState('networkidle');
     const dead = async (id, ms) => {
       const before = site.named('dead_click').length;
-      await page.evaluate((id) => document.querySelector(id).click(), id);
+      await page.evaluate((id) => {
+        const element = document.querySelector(id) ?? document.querySelector('#host').shadowRoot.querySelector(id);
+        element.click();
+      }, id);
       await page.clock.runFor(ms);
       await page.clock.runFor(200);
       await site.quiet(page);
@@ -795,13 +901,17 @@ export default (scenario) => {
     deepEqual(await dead('#late', 7_500), ['late']);
     deepEqual(await dead('#tab', 7_500), []);
     deepEqual(await dead('#text', 7_500), []);
+    deepEqual(await dead('#sms', 7_500), []);
+    deepEqual(await dead('#menu', 7_500), []);
+    deepEqual(await dead('#shadow', 7_500), []);
+    deepEqual(await dead('#script', 7_500), ['script']);
   });
 
   scenario('elements are seen when half of them is visible for a second', async (site) => {
     site.page_is(`<style>body{margin:0} div{height:400px}</style>
-      <div data-track-view="top" id="top"></div><div></div>
+      <div data-track-view="top" id="top"></div><p data-track-view="nothing" style="margin:0;height:0"></p><div></div>
       <div data-track-view="low" id="low"></div><div style="height:2000px"></div>
-      <div data-track-view="huge" style="height:3000px"></div>`,
+      <div data-track-view="huge" style="height:30000px"></div>`,
       { plugins: { viewability: { visible_ms: 1_000 } }, ping_ms: 1e9 });
     const page = await site.open('', { clock: true });
     const seen = () => site.named('element_view').map(({ properties }) => properties.element_name);
@@ -838,7 +948,9 @@ export default (scenario) => {
     deepEqual(seen(), ['top', 'low']);
     await at(0, 1_500); // once a page view
     deepEqual(seen(), ['top', 'low']);
-    await at(4_000, 1_500); // fills the screen, though 600 of 3,000 px are less than half
+    await at(2_700, 1_500); // 100 px of it
+    deepEqual(seen(), ['top', 'low']);
+    await at(4_000, 1_500); // fills the screen, though 600 of 30,000 px are less than half
     deepEqual(seen(), ['top', 'low', 'huge']);
     await page.evaluate(() => {
       scrollTo(0, 0);
@@ -879,17 +991,30 @@ export default (scenario) => {
     ok(['good', 'needs-improvement', 'poor'].includes(vitals.LCP.metric_rating));
   });
 
+  scenario('web vitals arrive also where a page is left without being hidden first', async (site) => {
+    site.page_is('<p>Words</p>', { plugins: { vitals: true } });
+    const page = await site.open('', {
+      prepare: () => addEventListener('visibilitychange', (event) => event.stopImmediatePropagation(), true),
+    });
+    await page.waitForLoadState('networkidle');
+    await page.waitForFunction(() => performance.getEntriesByName('first-contentful-paint').length);
+    await sleep(100);
+    await page.goto('about:blank');
+    await site.until(() => site.named('web_vital').some(({ properties }) => properties.metric_name == 'TTFB'));
+  });
+
   scenario('links tell where they lead, and no address of a person', async (site) => {
     site.page_is(`
       <a id="in" href="/inside">in</a><a id="out" href="https://other.example.org/x?email=ann@example.com">out</a>
       <a id="own" href="https://shop.example.com/y">own</a>
       <a id="pdf" href="/files/Price%20list.PDF?v=3">pdf</a>
+      <a id="export" href="data:text/csv,ann" download="ann.csv">export</a>
       <a id="mail" href="mailto:ann@example.com">mail</a><a id="tel" href="tel:+15550100">tel</a>
       <script>for (const a of document.querySelectorAll('a')) a.onclick = a.onauxclick = () => false</script>`,
       { plugins: { links: { own_hosts: ['shop.example.com'] } } });
     const page = await site.open();
     await page.waitForLoadState('networkidle');
-    for (const id of ['in', 'own', 'out', 'pdf', 'mail', 'tel']) await page.click(`#${id}`);
+    for (const id of ['in', 'own', 'out', 'pdf', 'mail', 'tel', 'export']) await page.click(`#${id}`);
     await page.click('#out', { button: 'middle' });
     await page.click('#out', { button: 'right' });
     await site.got('outbound_click', 2);
@@ -897,10 +1022,11 @@ export default (scenario) => {
     const about = (name) => site.named(name).map(({ properties }) => properties);
     const out = { element_type: 'a', element_id: 'out', link_url: 'https://other.example.org/x', link_domain: 'other.example.org' };
     deepEqual(about('outbound_click'), [out, out]);
-    const [download] = about('file_download');
+    const [download, made] = about('file_download');
+    deepEqual(made, { element_type: 'a', element_id: 'export', link_url: 'data:' });
     deepEqual([download.file_name, download.file_extension], ['Price%20list.PDF', 'pdf']);
     deepEqual(about('contact_click').map(({ contact_type, link_url }) => [contact_type, link_url]), [['mailto', 'mailto:'], ['tel', 'tel:']]);
-    equal(site.named('click').length, 6);
+    equal(site.named('click').length, 7);
     doesNotMatch(site.said, /ann|15550100/);
   });
 
@@ -966,6 +1092,37 @@ export default (scenario) => {
     // Where nothing can be kept, a new visitor for every page would be a lie.
     equal('visitor_id' in view, false);
     equal('session_id' in view, false);
+  });
+
+  scenario('strict policies of a page stop plugins at most', async (site) => {
+    const options = JSON.stringify({ key: site.key, batch_ms: 50, consent: { analytics: true }, plugins: { links: true } });
+    const page_under = (policy) => site.page_is('', {}, {
+      snippet: `<meta http-equiv="Content-Security-Policy" content="${policy}">
+        <script nonce="n0nce" async src="${site.collector}/t.js" data-options='${options}'></script>`,
+    });
+    page_under("script-src 'nonce-n0nce'");
+    const page = await site.open();
+    await site.got('page_view');
+    await site.until(() => site.scripts.includes('/t-links.js'), 'the plugin');
+    page_under("require-trusted-types-for 'script'");
+    await page.goto(site.address('typed'));
+    await site.until(() => site.named('page_view').some(({ page_url }) => page_url == site.address('typed')));
+  });
+
+  scenario('names of elements, strange stored values and lacking beacons stop nothing', async (site) => {
+    site.page_is(`<form name="title"><input name="matches" id="field"></form>
+      <button id="buy">Buy</button>`);
+    const page = await site.open('', {
+      prepare: () => {
+        localStorage.clickstream_queue = '{}';
+        delete Navigator.prototype.sendBeacon;
+      },
+    });
+    await page.click('#field');
+    await page.click('#buy');
+    await site.got('click');
+    await site.hide(page, true);
+    await site.got('page_ping');
   });
 
   scenario('the page of the guide works as shown', async (site) => {

@@ -12,11 +12,12 @@ export let chosen: boolean;
 
 export const gpc = !!navigator.globalPrivacyControl;
 
-/** Take a choice made on this page. */
+/** Take a choice made on this page. A word such as `denied` agrees to nothing. */
 export const choose = (choice: Partial<Consent>) => {
   chosen = true;
-  consent = { ...consent, ...choice };
-  if (gpc) consent.marketing = consent.personalization = false;
+  for (const purpose in choice)
+    consent[purpose as keyof Consent] =
+      choice[purpose as keyof Consent] === true && !(gpc && purpose != 'analytics');
 };
 
 /** Take the options once, and the choice remembered from another page or tab. */
@@ -41,5 +42,5 @@ export const allowed = (): number =>
 /** Leave nothing behind but, where measurement is on by default, that it was refused. */
 export const forget = () => {
   store(QUEUE);
-  store(MEMORY, chosen && options.consent?.analytics && !consent.analytics && { c: consent });
+  store(MEMORY, options.consent?.analytics && !consent.analytics && { c: consent });
 };

@@ -3,9 +3,6 @@
 import { options } from './consent';
 import { listen } from './listen';
 
-/** Signs of a visitor. A page that opens or comes back into view is one, too. */
-const SIGNS = ['pointermove', 'pointerdown', 'keydown', 'scroll'] as const;
-
 let visible: boolean;
 let counted_at: number;
 let sign_at: number;
@@ -25,14 +22,18 @@ export const engaged = (take?: boolean): number => {
 const sign = () => {
   engaged();
   sign_at = counted_at;
+  visible = !document.hidden;
 };
 
 export const watch = () => {
-  const seen = () => {
-    sign();
-    visible = !document.hidden;
-  };
-  seen();
-  for (const name of SIGNS) listen(name, sign);
-  listen('visibilitychange', seen);
+  // A page that opens or comes back into view is a sign of its visitor, too.
+  sign();
+  for (const name of [
+    'pointermove',
+    'pointerdown',
+    'keydown',
+    'scroll',
+    'visibilitychange',
+  ] as const)
+    listen(name, sign);
 };

@@ -20,11 +20,11 @@ export const identify = (id: string | null) => {
 /** Identifiers, renewed and kept; none where the browser keeps nothing. */
 const identifiers = (now: number) => {
   const memory = read();
-  if (!memory.s || now - memory.t! > Session.TIMEOUT_MS) memory.s = random_id();
+  if (!(now - memory.t! <= Session.TIMEOUT_MS)) memory.s = random_id();
   memory.v ||= random_id();
   memory.t = now;
   memory.c = chosen && consent;
-  return store(MEMORY, memory) ? { visitor_id: memory.v, session_id: memory.s } : {};
+  return store(MEMORY, memory) && { visitor_id: memory.v, session_id: memory.s };
 };
 
 /** Make an event and let it wait for its batch, if that is allowed. */
@@ -44,7 +44,7 @@ export const track = (
         name,
         created_at: now,
         ...(identified && identifiers(now)),
-        page_url: page.url || clean(location.href),
+        page_url: clean(page.shown ? page.url! : location.href),
         ...fields,
         consent: { ...consent, gpc },
         properties,
@@ -58,12 +58,15 @@ export const track = (
   return event;
 };
 
-const INTERACTIVE =
-  'a,button,summary,[type=button],[type=submit],[role=button],[role=link],[role=tab],[data-track]';
-
 /** The interactive element that was clicked, through shadow roots, too. */
 export const clicked = (event: UIEvent): Element | undefined =>
-  (event.composedPath() as Element[]).find((node) => node.matches?.(INTERACTIVE));
+  (event.composedPath() as Element[]).find((node) => 
+    // A field of a form may have the name of a method.
+    node.matches?.call?.(
+      node,
+      'a,button,summary,[type=submit],[type=button],[role=button],[role=link],[role=tab],[data-track]',
+    ),
+  );
 
 /** Which element an event is about; never what it says or holds. */
 export const describe = (element: Element): Properties => {

@@ -1,7 +1,6 @@
 /** Forms: that they were begun, submitted or left; never what was put into them. */
 
 import { describe, track } from './events';
-import { listen } from './listen';
 
 /** The form that was begun and not yet submitted. */
 let begun: Element | null | undefined;
@@ -11,13 +10,12 @@ export const abandon = () => {
   begun = undefined;
 };
 
-export const watch = () => {
-  listen('input', (event) => {
-    const form = (event.target as HTMLInputElement).form;
-    if (form && form != begun) track('form_start', describe((begun = form)));
-  });
-  listen('submit', ({ target }) => {
-    track('form_submit', describe(target as Element));
-    begun = undefined;
-  });
+export const begin = ({ target }: Event) => {
+  const { form } = target as HTMLInputElement;
+  if (form && form != begun) track('form_start', describe((begun = form)));
+};
+
+export const submit = ({ target }: Event) => {
+  track('form_submit', describe(target as Element));
+  begun = undefined;
 };

@@ -9,7 +9,7 @@ import * as forms from './forms';
 import * as pages from './pages';
 import { listen } from './listen';
 import { drop, flush, page, resume } from './queue';
-import { MEMORY } from './storage';
+import { MEMORY, read, store } from './storage';
 
 const script = document.currentScript as HTMLScriptElement | null;
 
@@ -17,26 +17,29 @@ let started: boolean | undefined;
 
 /** Begin, once that is allowed. */
 const start = () => {
-  if (!allowed()) return;
-  if ((document as any).prerendering) return listen('prerenderingchange' as any, start);
+  if (!allowed()) return (page.shown = undefined);
   if (!started) {
-    started = true;
     engagement.watch();
     listen('click', (event) => {
       const element = clicked(event);
       element && track('click', describe(element));
     });
-    forms.watch();
+    listen('input', forms.begin);
+    listen('submit', forms.submit);
     pages.watch();
     listen('online', () => flush());
     resume();
-    for (const name in options.plugins) {
-      const element = document.createElement('script');
-      element.src = options.scripts + '/t-' + name + '.js';
-      document.head.append(element);
-    }
   }
-  page.view || pages.view();
+  page.shown || pages.view();
+  const plugins = started || options.plugins;
+  started = true;
+  // Last, because a policy of the page may forbid it.
+  for (const name in plugins as object) {
+    const element = document.createElement('script');
+    element.nonce = script?.nonce!;
+    element.src = options.scripts + '/t-' + name + '.js';
+    document.head.append(element);
+  }
 };
 
 /** What pages may call, and plugins as methods. */
@@ -45,29 +48,37 @@ const commands = {
     if (options) return;
     const folder = script?.src.replace(/\/[^/]*$/, '');
     configure({ endpoint: folder, scripts: folder, ...given });
-    allowed() > 1 || forget();
-    // Another tab may have been told of a choice.
-    listen('storage', ({ key }) => {
-      if (key && key != MEMORY) return;
-      configure();
-      allowed() > 1 || drop();
+    // Another tab may have been told of a choice, or another page while this one was kept aside.
+    const told = () => {
+      // That nothing is remembered is a withdrawal, but not where nothing can be.
+      if (read().c || (allowed() > 1 && store(''))) configure();
+      if (allowed() < 2) {
+        drop();
+        forget();
+      }
       start();
+    };
+    listen('storage', ({ key }) => (key && key != MEMORY) || told());
+    listen('pageshow', ({ persisted }) => {
+      if (!persisted) return;
+      page.shown = undefined;
+      told();
     });
-    start();
+    told();
   },
   consent(choice: Partial<Consent>) {
     const before = allowed();
     const known = chosen && JSON.stringify(consent);
     choose(choice);
-    const after = allowed();
-    if (before > 1 && after < 2) {
+    if (allowed() > 1) {
+      if (known != JSON.stringify(consent)) track('consent_update');
+    } else if (before > 1) {
       // The withdrawal itself is the last that is sent: the collector has to learn of it.
       drop();
       track('consent_update', {}, {}, 2);
       flush();
       forget();
-    } else if (after > 1 && known != JSON.stringify(consent)) track('consent_update');
-    if (!after) page.view = 0;
+    }
     start();
   },
   track,
@@ -83,7 +94,10 @@ const commands = {
   },
 };
 
-const run = ([command, ...given]: any) => {
+const run = (call: any) => {
+  // A page that is rendered ahead of its visit waits for it.
+  if ((document as any).prerendering) return listen('prerenderingchange' as any, () => run(call));
+  const [command, ...given] = call;
   try {
     (commands as any)[command](...given);
   } catch (error) {

@@ -2,7 +2,7 @@
 
 import type { Properties } from '../clickstream';
 import { clean } from './addresses';
-import { options } from './consent';
+import { allowed, options } from './consent';
 import { engaged } from './engagement';
 import { track } from './events';
 import { abandon } from './forms';
@@ -62,13 +62,14 @@ export const report = () => {
 
 /** Begin a page view: at the start, at a new address, or when told to. */
 export const view = (properties?: Properties) => {
-  if (page.view++) {
+  if (!allowed()) return;
+  page.view++;
+  if (page.shown) {
     abandon();
     report();
   }
   const referrer = page.url || document.referrer;
-  page.url = clean(location.href);
-  address = clean(location.href, true);
+  address = clean((page.url = location.href), true);
   depth = reported = undefined;
   passed = 0;
   page.shown = track(
@@ -97,7 +98,6 @@ export const watch = () => {
     }
     listen('popstate', moved);
   }
-  listen('pageshow', ({ persisted }) => persisted && view());
   listen('scroll', scrolled);
   setInterval(report, options.ping_ms);
   const hide = () => {

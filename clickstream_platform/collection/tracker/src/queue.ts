@@ -2,7 +2,7 @@
 
 import { scrub } from './addresses';
 import { allowed, options } from './consent';
-import { QUEUE, store, waiting } from './storage';
+import { QUEUE, load, store } from './storage';
 
 export interface Event {
   id: string;
@@ -30,18 +30,18 @@ let failures = 0;
 
 /** Events in the browser's storage, of any tab, but not these. */
 const others = (events: Event[]): Event[] =>
-  waiting().filter((event) => !events.some(({ id }) => id == event.id));
+  load(QUEUE)?.filter?.((event: Event) => !events.some(({ id }) => id == event.id)) || [];
 
 /** Keep what waits for a later page; true if that is possible. */
 const save = (): unknown =>
-  allowed() > 1 && store(QUEUE, [...others(queue), ...queue].slice(-Limit.WAITING));
+  allowed() > 1 && store(QUEUE, others(queue).concat(queue).slice(-Limit.WAITING));
 
 /** A batch is delivered, or goes back to where it came from; then what waits has its turn. */
 const settle = (batch: Event[], origin?: Event[] | false) => {
   if (origin) {
     failures++;
     // Not `queue`: what was under way at a withdrawal goes back to where nobody looks any more.
-    origin.splice(0, 0, ...batch);
+    origin.unshift(...batch);
     // Requests that were under way together may come back in any order.
     origin.sort((one, other) => one.created_at - other.created_at);
     save();
@@ -67,7 +67,7 @@ export const page: { url?: string; view: number; shown?: Event } = { view: 0 };
 
 /** Take the title of the page as it is now: applications set it after the address. */
 export const entitle = () => {
-  if (page.shown) page.shown.page_title = scrub(document.title);
+  if (page.shown) page.shown.page_title = scrub('' + document.title);
 };
 
 /** Send what waits: by request, or as a beacon where the page may be at its end. */
@@ -80,14 +80,15 @@ export const flush = (hidden = document.hidden): void => {
   const batch = queue.splice(0, Limit.BATCH);
   const address = options.endpoint + '/v1/events';
   const body = JSON.stringify({ key: options.key, sent_at: Date.now(), events: batch });
-  if (hidden && navigator.sendBeacon(address, body)) {
+  if (hidden && navigator.sendBeacon?.(address, body)) {
     settle(batch);
     return flush(hidden);
   }
   fetch(address, {
     method: 'POST',
     body,
-    keepalive: !body[Limit.KEEPALIVE],
+    // Once refused for its bytes, it goes without; what failed is kept in the browser's storage.
+    keepalive: !(failures || body[Limit.KEEPALIVE]),
   })
     // What the collector refuses for good is not sent again.
     .then(
@@ -111,6 +112,6 @@ export const drop = () => {
 
 /** Send what earlier pages could not. */
 export const resume = () => {
-  queue = [...others(queue), ...queue];
+  queue.unshift(...others(queue));
   schedule();
 };

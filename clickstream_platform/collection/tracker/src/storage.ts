@@ -16,7 +16,7 @@ export interface Memory {
 export const MEMORY = 'clickstream';
 export const QUEUE = 'clickstream_queue';
 
-const load = (key: string): any => {
+export const load = (key: string): any => {
   try {
     return JSON.parse(localStorage[key]);
   } catch {}
@@ -31,8 +31,9 @@ export const store = (key: string, value?: object | false): boolean | void => {
 };
 
 export const read = (): Memory => load(MEMORY) || {};
-export const waiting = (): any[] => load(QUEUE) || [];
 
 /** 128 random bits; `crypto.randomUUID` exists on pages over TLS only. */
 export const random_id = (): string =>
-  [...crypto.getRandomValues(new Uint32Array(4))].map((word) => word.toString(36)).join('');
+  crypto
+    .getRandomValues(new Uint32Array(4))
+    .reduce((id, word) => id + word.toString(36), '');

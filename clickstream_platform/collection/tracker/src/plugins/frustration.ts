@@ -7,6 +7,10 @@ const SELECTION_MS = 200;
 /** Fields are clicked to place the caret and to select words, which is no frustration. */
 const FIELDS = 'input:not([type=button],[type=submit],[type=reset]),textarea,select,option,label,[contenteditable]';
 
+/** What may follow a click without a change of the document. */
+const EFFECTS =
+  'scroll visibilitychange pagehide popstate submit input change focusin blur toggle copy beforeprint play pause volumechange fullscreenchange'.split(' ');
+
 const plugin: Plugin<'frustration'> = (
   { track, describe, clicked },
   { rage_clicks = 3, rage_ms = 1_000, rage_px = 30, dead_ms = 7_000, ignore },
@@ -42,7 +46,9 @@ const plugin: Plugin<'frustration'> = (
   const dead = (event: MouseEvent, element: Element) => {
     if (
       event.ctrlKey || event.metaKey || event.shiftKey ||
-      element.matches('[download],[target]:not([target=_self]),[href^="mailto:"],[href^="tel:"]') ||
+      element.matches('[download],[target]:not([target=_self])') ||
+      // Another program may answer: a mail, a telephone, a messenger.
+      !/^(https?|javascript)?:?$/.test((element as HTMLAnchorElement).protocol ?? '') ||
       performance.now() - selected_at < SELECTION_MS
     )
       return;
@@ -52,12 +58,15 @@ const plugin: Plugin<'frustration'> = (
       track('dead_click', { ...describe(element), waited_ms: dead_ms });
     }, dead_ms);
     pending.add(timer);
-    observer.observe(document, {
-      attributes: true,
-      characterData: true,
-      childList: true,
-      subtree: true,
-    });
+    for (const node of event.composedPath())
+      // Changes within a shadow root are not told to those who watch the document.
+      if (node == document || node instanceof ShadowRoot)
+        observer.observe(node as Node, {
+          attributes: true,
+          characterData: true,
+          childList: true,
+          subtree: true,
+        });
   };
 
   addEventListener(
@@ -65,17 +74,18 @@ const plugin: Plugin<'frustration'> = (
     (event) => {
       const target = event.composedPath()[0] as Element;
       if (!target.matches || target.closest(FIELDS) || (ignore && target.closest(ignore))) return;
-      rage(
-        { at: event.timeStamp, x: event.clientX, y: event.clientY, selection: selection() },
-        target,
-      );
+      // Keys and scripts click without a place.
+      if (event.detail)
+        rage(
+          { at: event.timeStamp, x: event.clientX, y: event.clientY, selection: selection() },
+          target,
+        );
       const element = clicked(event);
       if (element) dead(event, element);
     },
     true,
   );
-  for (const name of ['scroll', 'visibilitychange', 'pagehide', 'popstate', 'submit', 'input', 'change', 'focusin', 'blur'])
-    addEventListener(name, alive, true);
+  for (const name of EFFECTS) addEventListener(name, alive, true);
   document.addEventListener('selectionchange', () => {
     selected_at = performance.now();
     // Only a selection of something is an effect: a click moves an empty one by itself.

@@ -19,6 +19,9 @@ const plugin: Plugin<'links'> = ({ track, describe }, { own_hosts = [], download
     const about = describe(link);
     const { protocol, hostname, pathname } = new URL(String(about.link_url), document.baseURI);
     if (!/^http/.test(protocol)) {
+      // What a page makes itself, such as an export, has no address.
+      if (/^(blob|data):$/.test(protocol) && link.hasAttribute('download'))
+        track('file_download', about);
       // The address itself is of a person, and stays here.
       if (/^(mailto|tel|sms):$/.test(protocol))
         track('contact_click', { ...about, contact_type: protocol.slice(0, -1) });

@@ -2,7 +2,9 @@
 
 import type { Plugin } from '../../clickstream';
 
-const STEPS = 20;
+/** Shares at which the browser tells, each so much smaller than the last: fine enough for long pages. */
+const STEP = 0.9;
+const STEPS = 60;
 
 const plugin: Plugin<'viewability'> = (
   { track, describe, current },
@@ -42,11 +44,12 @@ const plugin: Plugin<'viewability'> = (
           intersectionRatio >= visible_share ||
           // What is larger than the screen counts once it fills that share of the screen.
           intersectionRect.height >= visible_share * (rootBounds?.height ?? innerHeight);
-        if (!enough || !intersectionRatio) end(target);
+        // What takes no room has a ratio of 1.
+        if (!enough || !(intersectionRect.width * intersectionRect.height)) end(target);
         else if (!timers.has(target)) begin(target);
       }
     },
-    { threshold: [visible_share, ...Array.from({ length: STEPS + 1 }, (_, i) => i / STEPS)] },
+    { threshold: [0, visible_share, ...Array.from({ length: STEPS }, (_, i) => STEP ** i)] },
   );
 
   /** A page that is not shown shows none of its elements; the second begins again. */
@@ -64,14 +67,17 @@ const plugin: Plugin<'viewability'> = (
     }
   };
   let waiting = false;
-  new MutationObserver(() => {
+  const soon = () => {
     if (waiting) return;
     waiting = true;
     setTimeout(() => {
       waiting = false;
       find();
     }, 200);
-  }).observe(document, { childList: true, subtree: true });
+  };
+  new MutationObserver(soon).observe(document, { childList: true, subtree: true });
+  // A page that comes back from the browser's cache is seen anew, as it is.
+  addEventListener('pageshow', soon);
   find();
 };
 

@@ -3,7 +3,7 @@
 import { type Metric, onCLS, onFCP, onINP, onLCP, onTTFB } from 'web-vitals';
 import type { Plugin } from '../../clickstream';
 
-const plugin: Plugin<'vitals'> = ({ track }) => {
+const plugin: Plugin<'vitals'> = ({ track, flush }) => {
   /** Metrics that changed since they were last sent. */
   const changed = new Map<string, Metric>();
 
@@ -26,6 +26,11 @@ const plugin: Plugin<'vitals'> = ({ track }) => {
   for (const observe of [onCLS, onFCP, onINP, onLCP, onTTFB])
     observe((metric) => changed.set(metric.name, metric), { reportAllChanges: true });
   document.addEventListener('visibilitychange', () => document.hidden && send());
+  // Some browsers leave a page without hiding it first.
+  addEventListener('pagehide', () => {
+    send();
+    flush(true);
+  });
 };
 
 window.clickstream('plugin', 'vitals', plugin);
