@@ -144,7 +144,7 @@ def test_counts_and_only_do_not_depend_on_order(seed: int) -> None:
     ("text", "message"),
     [
         pytest.param("a: [", r"s\.yaml: syntax: is no YAML, line 1\. Mend it", id="no YAML"),
-        pytest.param("", r"s\.yaml: \(root\): Input should be a valid dict", id="empty"),
+        pytest.param("", r"s\.yaml: \(root\): must be a table", id="empty"),
         pytest.param("name: n\nsteps: []", r"s\.yaml: steps: Tuple should have at", id="no steps"),
         pytest.param("name: n\nstep: []", r"s\.yaml: step: .*mean steps", id="misspelt"),
     ],
