@@ -463,7 +463,10 @@ def test_engines_agree(duckdb_backend: Backend, spark_backend: SQLBackend, tmp_p
     segments = [segment(f"s{number}", random_rule(rng)) for number in range(8)]
     world.person("odd")
     world.session("odd", *ODD, ago=DAY)
-    odd = [segment(f"odd{number}", {"did": name}) for number, name in enumerate(ODD)]
+    odd = [
+        segment(f"odd{number}", {"table": "events", "where": {"event_name": name}})
+        for number, name in enumerate(ODD)
+    ]
     one, other = (
         matches(engine, tmp_path, world, *segments, *odd)
         for engine in (duckdb_backend, spark_backend)
