@@ -1,6 +1,6 @@
 """Who matches which segment at one moment: rules compiled to one query over the lake's tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import and_, or_
@@ -32,11 +32,14 @@ def segment_matches(
     *,
     now: datetime,
     half_life: timedelta,
+    conversions: Collection[str],
 ) -> ir.Table:
     """Tell of each person which segments they match at a moment.
 
     Nothing that happened after ``now`` counts, nor do sessions of bots.
-    Events are those in sessions, and those that a server reported of who had none open.
+    Events are those in sessions, and those that a server reported of who had none open. Where a
+    rule asks how many or how much, of the events of one name with one order, as of a browser and
+    a server, the earliest that fits counts, as in `conversions`.
     Windows of days include both of their ends. A person without consent to a segment's purpose
     does not match it; consent that is not known counts as none. What a person chose last counts,
     also against what was collected before.
@@ -49,6 +52,7 @@ def segment_matches(
         segments: Segments to evaluate; names are the columns of the result.
         now: The moment.
         half_life: Half-life of the engagement score.
+        conversions: Names of the events that count once per order.
 
     Returns:
         ``person_key``, ``person_id`` and a boolean, never null, for each segment. Grain:
@@ -63,8 +67,13 @@ def segment_matches(
     for table in ("sessions", "events"):
         rules = {name: rule for name, rule in leaves.items() if rule.counted == table}
         if rules:
-            rows = _sessions if table == "sessions" else _events
-            figures = _figures(rows(tables, [*rules.values()], now), rules, now)
+            each = [*rules.values()]
+            rows = (
+                _sessions(tables, each, now)
+                if table == "sessions"
+                else _events(tables, each, now, conversions)
+            )
+            figures = _figures(rows, rules, now, conversions)
             people = people.left_join(figures, "person_key").drop("person_key_right")
     names = {_key(rule): name for name, rule in leaves.items()}
     matched = people.select(
@@ -96,7 +105,8 @@ def _with_current_consents(scores: ir.Table, current: ir.Table) -> ir.Table:
 def _key(rule: Rule) -> str:
     """Equal for conditions that count the same rows, however often they must be there."""
     tests = sorted(rule.tests.items(), key=lambda item: item[0])
-    return repr((rule.counted, tests, rule.within_days, rule.before_days, [*rule.total]))
+    counts = (rule.counted, rule.asks_how_many, [*rule.total])
+    return repr((counts, tests, rule.within_days, rule.before_days))
 
 
 def _distinct(rules: Iterable[Rule]) -> dict[str, Rule]:
@@ -110,7 +120,12 @@ def _sessions(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: dateti
     return _in_time(tables["sessions"].filter(~_.is_bot), rules, now)
 
 
-def _events(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: datetime) -> ir.Table:
+def _events(
+    tables: Mapping[str, ir.Table],
+    rules: Sequence[Rule],
+    now: datetime,
+    conversions: Collection[str],
+) -> ir.Table:
     """Events of persons, in a session or reported by a server, with what the rules need."""
     columns = ("event_key", "person_key", "event_name", "occurred_us", "event_date")
     of_persons = tables["sessions"].filter(~_.is_bot)
@@ -118,6 +133,8 @@ def _events(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: datetime
     reported = tables["sessionless_events"].filter(_.reason == "no_open_session").select(columns)
     rows = _in_time(inside.union(reported), rules, now)
     needed = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
+    if any(_counts_orders(rule, conversions) for rule in rules):
+        needed |= {"order_id"}
     if not needed:
         return rows
     details = _in_time(tables["events"], rules, now).select("event_key", *sorted(needed))
@@ -137,12 +154,25 @@ def _in_time(rows: ir.Table, rules: Sequence[Rule], now: datetime) -> ir.Table:
     return kept.filter(kept[column] >= ibis.literal(oldest))
 
 
-def _figures(rows: ir.Table, rules: Mapping[str, Rule], now: datetime) -> ir.Table:
+def _counts_orders(rule: Rule, conversions: Collection[str]) -> bool:
+    """Whether it would count an order as often as it was reported."""
+    if rule.counted != "events" or not rule.asks_how_many:
+        return False
+    test = rule.tests.get("event_name")
+    return test is None or any(name in _several(test) for name in conversions)
+
+
+def _figures(
+    rows: ir.Table, rules: Mapping[str, Rule], now: datetime, conversions: Collection[str]
+) -> ir.Table:
     """Count, or add up, what each rule is about. Grain: person_key."""
     at_us = rows.occurred_us if "occurred_us" in rows.columns else microseconds(rows.started_at)
     rows = rows.mutate(at_us=at_us)
     tests = {name: _is_counted(rows, rule, now) for name, rule in rules.items()}
     rows = rows.mutate(**{f"is_{name}": test for name, test in tests.items()})
+    repeatable = [f"is_{name}" for name, rule in rules.items() if _counts_orders(rule, conversions)]
+    if repeatable:
+        rows = _once_per_order(rows, repeatable, conversions)
     figures = {}
     for name, rule in rules.items():
         counts = rows[f"is_{name}"]
@@ -153,6 +183,26 @@ def _figures(rows: ir.Table, rules: Mapping[str, Rule], now: datetime) -> ir.Tab
         else:
             figures[name] = counts.cast("int64").sum().cast("float64")
     return rows.group_by("person_key").agg(**figures)
+
+
+def _once_per_order(rows: ir.Table, tests: Sequence[str], conversions: Collection[str]) -> ir.Table:
+    """Let, of the events of one name with one order, only the earliest that passes a test pass."""
+    is_order = _.event_name.isin([literal(name) for name in conversions]) & (_.order_id != "")
+    orders = rows.filter(is_order)  # few among all events, and so sorted by themselves
+    numbers = {
+        f"number_{test}": ibis.row_number().over(
+            ibis.window(
+                group_by=["person_key", "event_name", "order_id", test],
+                order_by=["at_us", "event_key"],
+            )
+        )
+        for test in tests
+    }
+    numbered = orders.mutate(**numbers).select(*numbers, order_event_key="event_key")
+    joined = rows.left_join(numbered, rows.event_key == numbered.order_event_key)
+    return joined.mutate(
+        **{test: joined[test] & (joined[f"number_{test}"].fill_null(0) == 0) for test in tests}
+    )
 
 
 def _is_counted(rows: ir.Table, rule: Rule, now: datetime) -> ir.BooleanValue:
@@ -179,9 +229,13 @@ def _is_as(column: ir.Value, table: str, name: str, test: Test) -> ir.BooleanVal
     if isinstance(test, Bounds):
         found = _within(column, test)
     else:
-        values = test if isinstance(test, tuple) else (test,)
-        found = column.isin([_written(value) for value in values])
+        found = column.isin([_written(value) for value in _several(test)])
     return found.fill_null(False)  # noqa: FBT003 - ibis has no keyword
+
+
+def _several(test: Scalar | tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    """The values of which one must do."""
+    return test if isinstance(test, tuple) else (test,)
 
 
 def _written(value: Scalar) -> Scalar | ir.StringValue:

@@ -223,6 +223,11 @@ class Rule(Section):
         return self.where | ({"event_name": name} if name else {})
 
     @property
+    def asks_how_many(self) -> bool:
+        """Whether more than one row, or none, is something else to it."""
+        return bool(self.count or self.total)
+
+    @property
     def is_absence(self) -> bool:
         """Whether it asks that there be no row, rather than one."""
         return self.never is not None
