@@ -159,7 +159,8 @@ def _counts_orders(rule: Rule, conversions: Collection[str]) -> bool:
     if rule.counted != "events" or not rule.asks_how_many:
         return False
     test = rule.tests.get("event_name")
-    return test is None or any(name in _several(test) for name in conversions)
+    names = test if isinstance(test, tuple) else (test,)
+    return test is None or any(name in names for name in conversions)
 
 
 def _figures(
@@ -229,13 +230,9 @@ def _is_as(column: ir.Value, table: str, name: str, test: Test) -> ir.BooleanVal
     if isinstance(test, Bounds):
         found = _within(column, test)
     else:
-        found = column.isin([_written(value) for value in _several(test)])
+        values = test if isinstance(test, tuple) else (test,)
+        found = column.isin([_written(value) for value in values])
     return found.fill_null(False)  # noqa: FBT003 - ibis has no keyword
-
-
-def _several(test: Scalar | tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-    """The values of which one must do."""
-    return test if isinstance(test, tuple) else (test,)
 
 
 def _written(value: Scalar) -> Scalar | ir.StringValue:
