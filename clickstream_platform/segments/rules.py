@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from clickstream_platform.definitions import checked, read_toml
+from clickstream_platform.errors import DefinitionError
 from clickstream_platform.lake import polars_schema
 from clickstream_platform.tables.catalog import TABLES
 
@@ -346,6 +347,10 @@ def load_segments(definitions: Path | None = None) -> Mapping[str, Segment]:
 
 
 def _read(file: Path) -> Segment:
+    if not file.is_file():
+        reason = "is a folder" if file.is_dir() else "is a link that leads nowhere"
+        remedy = "Put a file in its place, or take it away."
+        raise DefinitionError(file, "file", reason, remedy=remedy)
     content = read_toml(file)
     head = {key: content.pop(key) for key in [*content] if _is_of_head(key)}
     whole = {"name": file.stem} | head | {"rule": content}
