@@ -11,6 +11,7 @@ from clickstream_platform.lake.engine import (
     view,
     write_parquet,
 )
+from clickstream_platform.lake.json_texts import json_value
 from clickstream_platform.lake.literals import literal
 from clickstream_platform.lake.parts import Parts, part_of, rows_of
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
@@ -39,6 +40,7 @@ __all__ = [
     "changed_rows",
     "connect",
     "distinct_dates",
+    "json_value",
     "literal",
     "net_changes",
     "open_tables",

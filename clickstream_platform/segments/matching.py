@@ -1,5 +1,6 @@
 """Who matches which segment at one moment: rules compiled to one query over the lake's tables."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
@@ -9,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from clickstream_platform.lake import literal, polars_schema
+from clickstream_platform.lake import json_value, literal, polars_schema
 from clickstream_platform.segments.engagement import (
     CONSENTS,
     EPOCH,
@@ -17,7 +18,16 @@ from clickstream_platform.segments.engagement import (
     microseconds,
     score_at,
 )
-from clickstream_platform.segments.rules import Bounds, Rule, Scalar, Segment, Test
+from clickstream_platform.segments.rules import (
+    Bounds,
+    IsSet,
+    Rule,
+    Scalar,
+    Segment,
+    StartsWith,
+    Test,
+    property_of,
+)
 
 DIGITS = 6
 """Decimals of scores and totals that decide: sums of floats differ in their last digits."""
@@ -132,7 +142,8 @@ def _events(
     inside = tables["session_events"].semi_join(of_persons, "session_key").select(columns)
     reported = tables["sessionless_events"].filter(_.reason == "no_open_session").select(columns)
     rows = _in_time(inside.union(reported), rules, now)
-    needed = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
+    named = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
+    needed = {"properties" if property_of(name) else name for name in named}
     if any(_counts_orders(rule, conversions) for rule in rules):
         needed |= {"order_id"}
     if not needed:
@@ -159,8 +170,10 @@ def _counts_orders(rule: Rule, conversions: Collection[str]) -> bool:
     if rule.counted != "events" or not rule.asks_how_many:
         return False
     test = rule.tests.get("event_name")
+    if isinstance(test, StartsWith):
+        return any(name.startswith(test.starts_with) for name in conversions)
     names = test if isinstance(test, tuple) else (test,)
-    return test is None or any(name in names for name in conversions)
+    return not isinstance(test, (str, tuple)) or any(name in names for name in conversions)
 
 
 def _figures(
@@ -213,9 +226,12 @@ def _is_counted(rows: ir.Table, rule: Rule, now: datetime) -> ir.BooleanValue:
     tests = [rows.at_us <= ibis.literal(newest, "int64")]
     if rule.within_days:
         tests.append(rows.at_us >= ibis.literal(now_us - _us(rule.within_days), "int64"))
-    tests += [
-        _is_as(rows[name], str(rule.counted), name, test) for name, test in rule.tests.items()
-    ]
+    for name, test in rule.tests.items():
+        if key := property_of(name):
+            tests.append(_is_as(json_value(rows["properties"], key), _as_json(test)))
+        else:
+            is_number = polars_schema(str(rule.counted))[name].is_numeric()
+            tests.append(_is_as(rows[name].cast("float64") if is_number else rows[name], test))
     return reduce(and_, tests)
 
 
@@ -223,12 +239,23 @@ def _us(days: float) -> int:
     return timedelta(days=days) // MICROSECOND
 
 
-def _is_as(column: ir.Value, table: str, name: str, test: Test) -> ir.BooleanValue:
+def _as_json(test: Test) -> Test:
+    """What a value of the properties is compared with: numbers and truths as JSON writes them."""
+    if isinstance(test, (Bounds, StartsWith, IsSet)):
+        return test
+    values = test if isinstance(test, tuple) else (test,)
+    return tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
+
+
+def _is_as(column: ir.Value, test: Test) -> ir.BooleanValue:
     """Whether a column has the value asked for; an empty one has not."""
-    if polars_schema(table)[name].is_numeric():
-        column = column.cast("float64")
+    if isinstance(test, IsSet):
+        there = column.nullif("").notnull() if column.type().is_string() else column.notnull()
+        return there if test.is_set else ~there
     if isinstance(test, Bounds):
         found = _within(column, test)
+    elif isinstance(test, StartsWith):
+        found = column.startswith(literal(test.starts_with))
     else:
         values = test if isinstance(test, tuple) else (test,)
         found = column.isin([_written(value) for value in values])

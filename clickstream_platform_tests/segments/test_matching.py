@@ -63,7 +63,7 @@ class World:
         key = len(self.sessions)
         of_event = {
             name: columns.pop(name)
-            for name in ("country", "order_id", "product_id")
+            for name in ("country", "order_id", "page_path", "product_id", "properties")
             if name in columns
         }
         self.sessions.append(
@@ -290,6 +290,72 @@ def test_columns_of_an_event_beyond_its_name(inside: Matches) -> None:
         world.session(person, "search", country=country)
     assert inside(world, did="search", where={"country": ["DE", "AT"]}) == {"ann"}
     assert inside(world, never="search", where={"country": "DE"}) == {"bob"}
+
+
+PROPERTIES = (
+    '{"category":"shoes","size":42,"on sale":true,"a.b":"x"}',
+    '{"category":"shoes \\u00e9\\n","size":"42","on sale":"true"}',
+    '{"category":"","size":42.5,"on sale":false}',
+    '{"category":null,"size":421,"list":["shoes"]}',
+    "{}",
+    None,
+)
+"""Properties of the events of p0, p1, ..."""
+
+ASKED: tuple[tuple[str, object, set[str]], ...] = (
+    ("properties.category", "shoes", {"p0"}),
+    ("properties.category", ["shoes", "shoes é\n"], {"p0", "p1"}),
+    ("properties.category", {"starts_with": "shoes"}, {"p0", "p1"}),
+    ("properties.category", {"is_set": True}, {"p0", "p1"}),
+    ("properties.category", {"is_set": False}, {"p2", "p3", "p4", "p5"}),
+    ("properties.size", 42, {"p0", "p1"}),
+    ("properties.size", 42.5, {"p2"}),
+    ("properties.on sale", True, {"p0", "p1"}),
+    ("properties.a.b", "x", {"p0"}),
+    ("properties.list", {"is_set": True}, {"p3"}),
+    ("page_path", {"starts_with": "/p_"}, {"p0"}),
+    ("page_path", {"starts_with": "${x}"}, {"p1"}),
+    ("page_path", {"is_set": True}, {"p0", "p1", "p3"}),
+    ("page_path", {"is_set": False}, {"p2", "p4", "p5"}),
+    ("product_id", {"is_set": True}, set()),
+    ("revenue", {"is_set": True}, set()),
+    ("occurred_at", {"is_set": True}, {"p0", "p1", "p2", "p3", "p4", "p5"}),
+)
+"""Column, what is asked of it, and whose events have it."""
+
+
+def properties_world() -> World:
+    world = World()
+    paths = ["/p_1", "${x}/", "", "/pp1", None, None]
+    for number, (properties, path) in enumerate(zip(PROPERTIES, paths, strict=True)):
+        world.person(f"p{number}")
+        world.session(f"p{number}", "view_item", page_path=path, properties=properties)
+    return world
+
+
+def asked() -> list[Segment]:
+    return [
+        segment(f"asked{number}", {"table": "events", "where": {column: test}})
+        for number, (column, test, _) in enumerate(ASKED)
+    ]
+
+
+def test_properties_beginnings_and_values_that_are_there(
+    duckdb_backend: Backend, tmp_path: Path
+) -> None:
+    found = matches(duckdb_backend, tmp_path, properties_world(), *asked())
+    for number, (column, test, expected) in enumerate(ASKED):
+        assert found[f"asked{number}"] == expected, (column, test)
+
+
+def test_a_category_is_seen_three_times(inside: Matches) -> None:
+    world = World()
+    for person, times in {"ann": 3, "bob": 2}.items():
+        world.person(person)
+        for category in ["shoes"] * times + ["hats"]:
+            world.session(person, "view_item", properties=f'{{"category":"{category}"}}')
+    often = {"where": {"properties.category": "shoes"}, "count": {"min": 3}}
+    assert inside(world, did="view_item", **often) == {"ann"}
 
 
 @pytest.mark.parametrize("order", [(0.1, 0.2, 0.3), (0.3, 0.2, 0.1)])
@@ -542,3 +608,9 @@ def test_engines_agree(duckdb_backend: Backend, spark_backend: SQLBackend, tmp_p
     assert any(one[each.name] for each in segments)
     assert any(one[each.name] for each in orders)
     assert all(one[each.name] == {"odd"} for each in odd)
+    (again := tmp_path / "again").mkdir()
+    one, other = (
+        matches(engine, again, properties_world(), *asked())
+        for engine in (duckdb_backend, spark_backend)
+    )
+    assert one == other
