@@ -99,6 +99,7 @@ def examine(data: Path | None) -> Iterator[Check]:
         _disk,
         _memory,
         _definitions,
+        _segments,
         _query_keys,
         _keys,
         _vault,
@@ -211,6 +212,28 @@ def _definitions(settings: "Settings") -> Check:
         f"and {counted(len(segments), 'segment')}"
     )
     return Check("definitions", "ok", f"{found} ({where})")
+
+
+def _segments(settings: "Settings") -> Check:
+    from clickstream_platform.attribution import load_channel_rules
+    from clickstream_platform.lake import Lake
+    from clickstream_platform.segments import load_segments, unknown_names, unread_files
+
+    shipped = load_segments()
+    segments = load_segments(settings.definitions)
+    own = [each for name, each in segments.items() if each != shipped.get(name)]
+    if unread := unread_files(settings.definitions):
+        remedy = "Name each of them NAME.toml, in small letters, in that folder itself."
+        return Check("segments", "warn", f"not read: {', '.join(unread)}", remedy)
+    names = Lake(settings.lake_folder).scan("events").select("event_name") if own else None
+    if doubts := unknown_names(
+        own,
+        event_names=[] if names is None else names.unique().collect()["event_name"].to_list(),
+        channels=load_channel_rules(settings.definitions).channels,
+    ):
+        remedy = "Compare with `clickstream sql` on events, and with channels.toml."
+        return Check("segments", "warn", "; ".join(doubts), remedy)
+    return Check("segments", "ok", f"{counted(len(own), 'own one')}; what they name is there")
 
 
 def _query_keys(settings: "Settings") -> Check:

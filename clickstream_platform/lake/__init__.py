@@ -11,6 +11,7 @@ from clickstream_platform.lake.engine import (
     view,
     write_parquet,
 )
+from clickstream_platform.lake.json_texts import json_value
 from clickstream_platform.lake.literals import literal
 from clickstream_platform.lake.parts import Parts, part_of, rows_of
 from clickstream_platform.lake.reading import Answer, QueryError, open_tables, select
@@ -40,6 +41,7 @@ __all__ = [
     "connect",
     "deriving",
     "distinct_dates",
+    "json_value",
     "literal",
     "net_changes",
     "open_tables",

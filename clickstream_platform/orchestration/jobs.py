@@ -18,7 +18,15 @@ from clickstream_platform.orchestration.maintenance import (
     verify_files,
 )
 from clickstream_platform.orchestration.resources import Platform
-from clickstream_platform.orchestration.stages import EVENTS, REQUESTS, STAGES, Stage, Work
+from clickstream_platform.orchestration.stages import (
+    EVENTS,
+    REQUESTS,
+    SEGMENTS,
+    STAGES,
+    SYNCS,
+    Stage,
+    Work,
+)
 from clickstream_platform.orchestration.tables import TRANSIENT, refusals, tick
 from clickstream_platform.orchestration.watches import canary_evaluation
 from clickstream_platform.settings import Settings
@@ -42,6 +50,8 @@ def stage_op(stage: Stage) -> dg.OpDefinition:
         out=dg.Out(dg.Nothing),
         pool=stage.pool,
         retry_policy=TRANSIENT,
+        # The sync does not wait for segments to succeed, only for its turn.
+        tags={"dagster/priority": "1"} if stage is SEGMENTS else {},
         description=f"Bring {' and '.join(stage.tables)} up to date.",
     )
     def op(context: dg.OpExecutionContext, platform: Platform) -> None:
@@ -51,10 +61,18 @@ def stage_op(stage: Stage) -> dg.OpDefinition:
 
 
 def in_order(ops: Sequence[dg.OpDefinition]) -> None:
-    """Run ops one after another, inside the definition of a job."""
-    after = ops[0]()
-    for op in ops[1:]:
-        after = op(after)
+    """Run ops one after another, inside the definition of a job.
+
+    The sync runs even if segments cannot be evaluated: a broken file of theirs must not keep who
+    withdrew in the CRM. What comes later needs both.
+    """
+    before: list[object] = []
+    latest: list[object] = []
+    for op in ops:
+        is_sync = op.name == SYNCS.name
+        after = before if is_sync else latest
+        done = op(after) if after else op()
+        before, latest = latest, [*latest, done] if is_sync else [done]
 
 
 STAGE_OPS = [stage_op(stage) for stage in STAGES]
@@ -231,9 +249,7 @@ def subject_export() -> None:
 )
 def subject_erase() -> None:
     """Take what waits, erase, mirror the register, then every stage after events."""
-    after = erase_subject_data(STAGE_OPS[0]())
-    for op in STAGE_OPS[2:]:
-        after = op(after)
+    in_order([STAGE_OPS[0], erase_subject_data, *STAGE_OPS[2:]])
 
 
 @dg.job(
@@ -244,9 +260,7 @@ def subject_erase() -> None:
 )
 def leak_scan() -> None:
     """Scan, then every stage after events."""
-    after = scan_stored_texts()
-    for op in STAGE_OPS[2:]:
-        after = op(after)
+    in_order([scan_stored_texts, *STAGE_OPS[2:]])
 
 
 @dg.op(out=dg.Out(dg.Nothing))
@@ -285,6 +299,4 @@ def canary_job() -> None:
 )
 def replay_quarantine_job() -> None:
     """Replay, then the stages after events."""
-    after = replay_waiting_records()
-    for op in STAGE_OPS[2:]:
-        after = op(after)
+    in_order([replay_waiting_records, *STAGE_OPS[2:]])

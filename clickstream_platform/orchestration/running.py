@@ -130,7 +130,8 @@ def materialize_all(settings: Settings, *, progress: Progress | None = None) -> 
 
     Raises:
         BusyError: A run that does the same is at work.
-        RunFailedError: A stage failed; later stages did not run, earlier ones stand.
+        RunFailedError: A stage failed; later stages did not run (but for the sync, if that stage
+            was segments), earlier ones stand.
     """
     from clickstream_platform.lake import Lake
     from clickstream_platform.orchestration.definitions import definitions

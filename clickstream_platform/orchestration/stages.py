@@ -90,6 +90,8 @@ class Stage:
     is_derived: bool = False
     """Whether its tables follow from those before them alone. Others hold what was drawn, decided,
     said or seen at some time, and cannot be made twice."""
+    sound_before: tuple[str, ...] = ()
+    """Tables whose contracts are checked first, because it also runs after their stage failed."""
 
     @property
     def pool(self) -> str:
@@ -380,7 +382,7 @@ CREDITS = Stage(
 )
 SCORES = Stage(name="scores", tables=("engagement_scores",), refresh=_score, is_derived=True)
 SEGMENTS = Stage(name="segments", tables=("segments", "segment_members"), refresh=_segment)
-SYNCS = Stage(name="syncs", tables=("crm_syncs",), refresh=_sync)
+SYNCS = Stage(name="syncs", tables=("crm_syncs",), refresh=_sync, sound_before=SEGMENTS.tables)
 REQUESTS = Stage(name="privacy", tables=("subject_requests",), refresh=_mirror)
 
 STAGES = (

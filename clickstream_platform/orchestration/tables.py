@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import dagster as dg
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.orchestration.checks import CONTRACT, contract_evaluations
+from clickstream_platform.orchestration.checks import (
+    CONTRACT,
+    contract_breaches,
+    contract_evaluations,
+)
 from clickstream_platform.orchestration.contracts import contracts
 from clickstream_platform.orchestration.partitions import (
     ARRIVAL_HOURS,
@@ -153,6 +157,8 @@ def tick(context: dg.OpExecutionContext, platform: Platform, stage: Stage) -> No
     The run stops if what was written breaks its contract: later stages read no broken table.
     """
     work = Work(settings=platform.settings(), now=datetime.now(UTC))
+    files = {table: work.lake.files(table) for table in stage.sound_before}
+    _require_contracts(table for table in files if contract_breaches(table, files[table]))
     with refusals():
         try:
             outcomes = bring_up_to_date(stage, work)
@@ -160,9 +166,13 @@ def tick(context: dg.OpExecutionContext, platform: Platform, stage: Stage) -> No
             if stage.name == EVENTS.name:  # it refuses to go on unless the ledger adds up
                 context.log_event(ledger_evaluation(work.settings))  # type: ignore[arg-type]  # takes them, says less
         broken = [one.table for one in outcomes if not tell(context, one, stage, work)]
-    if broken:
+    _require_contracts(broken)
+
+
+def _require_contracts(broken: Iterable[str]) -> None:
+    if tables := ", ".join(broken):
         message = (
-            f"{', '.join(broken)}: what was written breaks its contract. Later stages wait. "
+            f"{tables}: what was written breaks its contract. Later stages wait. "
             f"See the check named {CONTRACT}."
         )
         raise dg.Failure(message, allow_retries=False)

@@ -1,6 +1,7 @@
 """Who matches which segment at one moment: rules compiled to one query over the lake's tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from operator import and_, or_
@@ -9,7 +10,7 @@ import ibis
 import ibis.expr.types as ir
 from ibis import _
 
-from clickstream_platform.lake import literal, polars_schema
+from clickstream_platform.lake import json_value, literal, polars_schema
 from clickstream_platform.segments.engagement import (
     CONSENTS,
     EPOCH,
@@ -17,7 +18,16 @@ from clickstream_platform.segments.engagement import (
     microseconds,
     score_at,
 )
-from clickstream_platform.segments.rules import Bounds, Rule, Scalar, Segment, Test
+from clickstream_platform.segments.rules import (
+    Bounds,
+    IsSet,
+    Rule,
+    Scalar,
+    Segment,
+    StartsWith,
+    Test,
+    property_of,
+)
 
 DIGITS = 6
 """Decimals of scores and totals that decide: sums of floats differ in their last digits."""
@@ -32,11 +42,14 @@ def segment_matches(
     *,
     now: datetime,
     half_life: timedelta,
+    conversions: Collection[str],
 ) -> ir.Table:
     """Tell of each person which segments they match at a moment.
 
     Nothing that happened after ``now`` counts, nor do sessions of bots.
-    Events are those in sessions, and those that a server reported of who had none open.
+    Events are those in sessions, and those that a server reported of who had none open. Where a
+    rule asks how many or how much, of the events of one name with one order, as of a browser and
+    a server, the earliest that fits counts, as in `conversions`.
     Windows of days include both of their ends. A person without consent to a segment's purpose
     does not match it; consent that is not known counts as none. What a person chose last counts,
     also against what was collected before.
@@ -49,6 +62,7 @@ def segment_matches(
         segments: Segments to evaluate; names are the columns of the result.
         now: The moment.
         half_life: Half-life of the engagement score.
+        conversions: Names of the events that count once per order.
 
     Returns:
         ``person_key``, ``person_id`` and a boolean, never null, for each segment. Grain:
@@ -63,8 +77,13 @@ def segment_matches(
     for table in ("sessions", "events"):
         rules = {name: rule for name, rule in leaves.items() if rule.counted == table}
         if rules:
-            rows = _sessions if table == "sessions" else _events
-            figures = _figures(rows(tables, [*rules.values()], now), rules, now)
+            each = [*rules.values()]
+            rows = (
+                _sessions(tables, each, now)
+                if table == "sessions"
+                else _events(tables, each, now, conversions)
+            )
+            figures = _figures(rows, rules, now, conversions)
             people = people.left_join(figures, "person_key").drop("person_key_right")
     names = {_key(rule): name for name, rule in leaves.items()}
     matched = people.select(
@@ -96,7 +115,8 @@ def _with_current_consents(scores: ir.Table, current: ir.Table) -> ir.Table:
 def _key(rule: Rule) -> str:
     """Equal for conditions that count the same rows, however often they must be there."""
     tests = sorted(rule.tests.items(), key=lambda item: item[0])
-    return repr((rule.counted, tests, rule.within_days, rule.before_days, [*rule.total]))
+    counts = (rule.counted, rule.asks_how_many, [*rule.total])
+    return repr((counts, tests, rule.within_days, rule.before_days))
 
 
 def _distinct(rules: Iterable[Rule]) -> dict[str, Rule]:
@@ -110,14 +130,22 @@ def _sessions(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: dateti
     return _in_time(tables["sessions"].filter(~_.is_bot), rules, now)
 
 
-def _events(tables: Mapping[str, ir.Table], rules: Sequence[Rule], now: datetime) -> ir.Table:
+def _events(
+    tables: Mapping[str, ir.Table],
+    rules: Sequence[Rule],
+    now: datetime,
+    conversions: Collection[str],
+) -> ir.Table:
     """Events of persons, in a session or reported by a server, with what the rules need."""
     columns = ("event_key", "person_key", "event_name", "occurred_us", "event_date")
     of_persons = tables["sessions"].filter(~_.is_bot)
     inside = tables["session_events"].semi_join(of_persons, "session_key").select(columns)
     reported = tables["sessionless_events"].filter(_.reason == "no_open_session").select(columns)
     rows = _in_time(inside.union(reported), rules, now)
-    needed = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
+    named = {name for rule in rules for name in (*rule.tests, *rule.total)} - IN_SESSION_EVENTS
+    needed = {"properties" if property_of(name) else name for name in named}
+    if any(_counts_orders(rule, conversions) for rule in rules):
+        needed |= {"order_id"}
     if not needed:
         return rows
     details = _in_time(tables["events"], rules, now).select("event_key", *sorted(needed))
@@ -137,12 +165,28 @@ def _in_time(rows: ir.Table, rules: Sequence[Rule], now: datetime) -> ir.Table:
     return kept.filter(kept[column] >= ibis.literal(oldest))
 
 
-def _figures(rows: ir.Table, rules: Mapping[str, Rule], now: datetime) -> ir.Table:
+def _counts_orders(rule: Rule, conversions: Collection[str]) -> bool:
+    """Whether it would count an order as often as it was reported."""
+    if rule.counted != "events" or not rule.asks_how_many:
+        return False
+    test = rule.tests.get("event_name")
+    if isinstance(test, StartsWith):
+        return any(name.startswith(test.starts_with) for name in conversions)
+    names = test if isinstance(test, tuple) else (test,)
+    return not isinstance(test, (str, tuple)) or any(name in names for name in conversions)
+
+
+def _figures(
+    rows: ir.Table, rules: Mapping[str, Rule], now: datetime, conversions: Collection[str]
+) -> ir.Table:
     """Count, or add up, what each rule is about. Grain: person_key."""
     at_us = rows.occurred_us if "occurred_us" in rows.columns else microseconds(rows.started_at)
     rows = rows.mutate(at_us=at_us)
     tests = {name: _is_counted(rows, rule, now) for name, rule in rules.items()}
     rows = rows.mutate(**{f"is_{name}": test for name, test in tests.items()})
+    repeatable = [f"is_{name}" for name, rule in rules.items() if _counts_orders(rule, conversions)]
+    if repeatable:
+        rows = _once_per_order(rows, repeatable, conversions)
     figures = {}
     for name, rule in rules.items():
         counts = rows[f"is_{name}"]
@@ -155,6 +199,26 @@ def _figures(rows: ir.Table, rules: Mapping[str, Rule], now: datetime) -> ir.Tab
     return rows.group_by("person_key").agg(**figures)
 
 
+def _once_per_order(rows: ir.Table, tests: Sequence[str], conversions: Collection[str]) -> ir.Table:
+    """Let, of the events of one name with one order, only the earliest that passes a test pass."""
+    is_order = _.event_name.isin([literal(name) for name in conversions]) & (_.order_id != "")
+    orders = rows.filter(is_order)  # few among all events, and so sorted by themselves
+    numbers = {
+        f"number_{test}": ibis.row_number().over(
+            ibis.window(
+                group_by=["person_key", "event_name", "order_id", test],
+                order_by=["at_us", "event_key"],
+            )
+        )
+        for test in tests
+    }
+    numbered = orders.mutate(**numbers).select(*numbers, order_event_key="event_key")
+    joined = rows.left_join(numbered, rows.event_key == numbered.order_event_key)
+    return joined.mutate(
+        **{test: joined[test] & (joined[f"number_{test}"].fill_null(0) == 0) for test in tests}
+    )
+
+
 def _is_counted(rows: ir.Table, rule: Rule, now: datetime) -> ir.BooleanValue:
     """Whether a row is one that the rule is about."""
     now_us = (now - EPOCH) // MICROSECOND
@@ -162,9 +226,12 @@ def _is_counted(rows: ir.Table, rule: Rule, now: datetime) -> ir.BooleanValue:
     tests = [rows.at_us <= ibis.literal(newest, "int64")]
     if rule.within_days:
         tests.append(rows.at_us >= ibis.literal(now_us - _us(rule.within_days), "int64"))
-    tests += [
-        _is_as(rows[name], str(rule.counted), name, test) for name, test in rule.tests.items()
-    ]
+    for name, test in rule.tests.items():
+        if key := property_of(name):
+            tests.append(_is_as(json_value(rows["properties"], key), _as_json(test)))
+        else:
+            is_number = polars_schema(str(rule.counted))[name].is_numeric()
+            tests.append(_is_as(rows[name].cast("float64") if is_number else rows[name], test))
     return reduce(and_, tests)
 
 
@@ -172,12 +239,23 @@ def _us(days: float) -> int:
     return timedelta(days=days) // MICROSECOND
 
 
-def _is_as(column: ir.Value, table: str, name: str, test: Test) -> ir.BooleanValue:
+def _as_json(test: Test) -> Test:
+    """What a value of the properties is compared with: numbers and truths as JSON writes them."""
+    if isinstance(test, (Bounds, StartsWith, IsSet)):
+        return test
+    values = test if isinstance(test, tuple) else (test,)
+    return tuple(value if isinstance(value, str) else json.dumps(value) for value in values)
+
+
+def _is_as(column: ir.Value, test: Test) -> ir.BooleanValue:
     """Whether a column has the value asked for; an empty one has not."""
-    if polars_schema(table)[name].is_numeric():
-        column = column.cast("float64")
+    if isinstance(test, IsSet):
+        there = column.nullif("").notnull() if column.type().is_string() else column.notnull()
+        return there if test.is_set else ~there
     if isinstance(test, Bounds):
         found = _within(column, test)
+    elif isinstance(test, StartsWith):
+        found = column.startswith(literal(test.starts_with))
     else:
         values = test if isinstance(test, tuple) else (test,)
         found = column.isin([_written(value) for value in values])

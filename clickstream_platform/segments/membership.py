@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 
+from clickstream_platform.attribution import load_conversion_rules
 from clickstream_platform.collection.consent_log import current_consents
 from clickstream_platform.lake import Lake, Refreshed, opened_engine, polars_schema, view
 from clickstream_platform.segments.matching import segment_matches
@@ -140,6 +141,7 @@ def _inside(
             segments,
             now=now,
             half_life=timedelta(days=settings.engagement.half_life_days),
+            conversions=[*load_conversion_rules(settings.definitions)],
         )
         wide = pl.DataFrame(matches.to_pyarrow())
     return pl.concat(

@@ -1,5 +1,6 @@
 """Rules of segments: small trees of conditions, read from TOML, with a text in plain words."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -14,12 +15,14 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    StrictBool,
     StringConstraints,
     field_validator,
     model_validator,
 )
 
 from clickstream_platform.definitions import checked, read_toml
+from clickstream_platform.errors import DefinitionError
 from clickstream_platform.lake import polars_schema
 from clickstream_platform.tables.catalog import TABLES
 
@@ -101,6 +104,18 @@ class Score(Bounds):
         return self
 
 
+class StartsWith(Section):
+    """How a text begins."""
+
+    starts_with: str = Field(min_length=1)
+
+
+class IsSet(Section):
+    """Whether there is a value; a blank text is none."""
+
+    is_set: StrictBool
+
+
 Scalar: TypeAlias = str | bool | int | float
 """One value of a column."""
 
@@ -114,9 +129,13 @@ def _read_test(value: object) -> "Test":
         return value
     if isinstance(value, list) and value and all(map(_is_scalar, value)):
         return tuple(value)
-    if isinstance(value, dict) and value.keys() <= {"min", "max"}:
-        return Bounds.model_validate(value)
-    message = "must be a text, a number, true or false, a list of them, or { min, max }"
+    for kind in (Bounds, StartsWith, IsSet):
+        if isinstance(value, dict) and value.keys() <= kind.model_fields.keys():
+            return kind.model_validate(value)
+    message = (
+        "must be a text, a number, true or false, a list of them, { min, max }, { starts_with } "
+        "or { is_set }"
+    )
     raise ValueError(message)
 
 
@@ -126,8 +145,18 @@ def _is_scalar(value: object) -> TypeGuard[Scalar]:
     return isinstance(value, str)
 
 
-Test: TypeAlias = Scalar | tuple[Scalar, ...] | Bounds
-"""What a column is compared with: one value, several of which one must do, or a range."""
+Test: TypeAlias = Scalar | tuple[Scalar, ...] | Bounds | StartsWith | IsSet
+"""What a column is compared with: one value, several of which one must do, a range, how it begins,
+or whether it is there."""
+
+PROPERTY = re.compile(r"properties\.([\w .:/-]+)")
+"""A key of an event's properties, as a rule names it."""
+
+
+def property_of(column: str) -> str | None:
+    """Which key of an event's properties a rule names, if it names one."""
+    found = PROPERTY.fullmatch(column)
+    return found[1] if found else None
 
 
 class Rule(Section):
@@ -223,6 +252,11 @@ class Rule(Section):
         return self.where | ({"event_name": name} if name else {})
 
     @property
+    def asks_how_many(self) -> bool:
+        """Whether more than one row, or none, is something else to it."""
+        return bool(self.count or self.total)
+
+    @property
     def is_absence(self) -> bool:
         """Whether it asks that there be no row, rather than one."""
         return self.never is not None
@@ -277,9 +311,14 @@ class Segment(Section):
 
 def _check_column(table: str, column: str, test: Test) -> None:
     schema = polars_schema(table)
-    if column in PERSONAL | ONE_DEED:
+    if (property_of(column) or column) in PERSONAL | ONE_DEED:
         message = f"{column} identifies people; rules are about what they do"
         raise ValueError(message)
+    if table == "events" and property_of(column):
+        if isinstance(test, Bounds):
+            message = f"{column} is compared as text; a range needs a column of numbers"
+            raise ValueError(message)
+        return
     if column not in schema:
         known = sorted(set(schema) - PERSONAL - ONE_DEED)
         close = get_close_matches(column, known, n=1)
@@ -294,7 +333,8 @@ def _check_column(table: str, column: str, test: Test) -> None:
     if column == UNCOUNTED[table] and set(values) == {True}:
         message = f"{column} is true of no row that counts"
         raise ValueError(message)
-    if (allowed := _known_values(table, column)) and not allowed.issuperset(map(str, values)):
+    allowed = _known_values(table, column)
+    if allowed and not all(_is_among(allowed, value) for value in values):
         message = f"{column} is one of {', '.join(sorted(allowed))}"
         raise ValueError(message)
 
@@ -305,7 +345,18 @@ def _known_values(table: str, column: str) -> set[str]:
     return set(chain.from_iterable(check.statistics.get("allowed_values", ()) for check in checks))
 
 
-def _fits(kind: pl.DataType, value: Scalar | Bounds) -> bool:
+def _is_among(allowed: set[str], value: Test) -> bool:
+    """Whether one of the values that there can be is as asked."""
+    if isinstance(value, StartsWith):
+        return any(each.startswith(value.starts_with) for each in allowed)
+    return isinstance(value, (IsSet, Bounds)) or str(value) in allowed
+
+
+def _fits(kind: pl.DataType, value: Test) -> bool:
+    if isinstance(value, IsSet):
+        return True
+    if isinstance(value, StartsWith):
+        return kind == pl.String
     if isinstance(value, Bounds):
         return kind.is_numeric()
     if kind.is_numeric():
@@ -341,6 +392,10 @@ def load_segments(definitions: Path | None = None) -> Mapping[str, Segment]:
 
 
 def _read(file: Path) -> Segment:
+    if not file.is_file():
+        reason = "is a folder" if file.is_dir() else "is a link that leads nowhere"
+        remedy = "Put a file in its place, or take it away."
+        raise DefinitionError(file, "file", reason, remedy=remedy)
     content = read_toml(file)
     head = {key: content.pop(key) for key in [*content] if _is_of_head(key)}
     whole = {"name": file.stem} | head | {"rule": content}
@@ -375,11 +430,12 @@ def _words(rule: Rule) -> str:
 
 def _activity(rule: Rule, *, negated: bool = False) -> str:
     names = rule.tests.get("event_name")
+    is_named = isinstance(names, (str, tuple))
     label = " or ".join(map(str, names if isinstance(names, tuple) else (names,)))
-    one = f"{label} event" if names is not None else str(rule.counted).removesuffix("s")
+    one = f"{label} event" if is_named else str(rule.counted).removesuffix("s")
     many = f"{one}s"
     others = {
-        name: test for name, test in rule.tests.items() if name != "event_name" or many == "events"
+        name: test for name, test in rule.tests.items() if name != "event_name" or not is_named
     }
     is_none = negated or rule.is_absence or (rule.count is not None and rule.count.max == 0)
     is_many = bool(rule.total) or (rule.count is not None and not is_none and rule.count.max != 1)
@@ -400,6 +456,10 @@ def _activity(rule: Rule, *, negated: bool = False) -> str:
 
 def _test(column: str, test: Test, verb: str) -> str:
     label = _label(column)
+    if isinstance(test, IsSet):
+        return f"with {'any' if test.is_set else 'no'} {label}"
+    if isinstance(test, StartsWith):
+        return f"with {label} that starts with {test.starts_with}"
     if isinstance(test, Bounds):
         return f"with {label} of {_range(test)}"
     if isinstance(test, tuple):
@@ -428,7 +488,7 @@ def _range(bounds: Bounds) -> str:
 
 
 def _label(column: str) -> str:
-    return column.replace("_", " ")
+    return property_of(column) or column.replace("_", " ")
 
 
 def _value(value: Scalar) -> str:

@@ -48,6 +48,8 @@ class StoredTable:
     processing: str | None = None
     """Processing of `purposes.toml` that rows of people serve: without consent to it none is in
     use. None where they serve none that a person can refuse; `held_for` then says why."""
+    asks_besides: str = ""
+    """What each row asks for beside that, where it depends on the row."""
     in_use: str = "true"
     """SQL condition of the rows that are in use, where others are history."""
     held_for: str = ""
@@ -222,7 +224,8 @@ TABLES: dict[str, StoredTable] = {
             contract=SegmentMembers,
             sort_by=("segment", "person_key"),
             person_columns=("person_id",),
-            processing="personalisation",
+            processing="first_party_analytics",
+            asks_besides="the purpose of the row's segment, `purpose` in `segments`",
             in_use="until_at IS NULL",
         ),
         StoredTable(name="segments", contract=Segments),

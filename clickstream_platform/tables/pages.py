@@ -81,9 +81,10 @@ def type_name(kind: pl.DataType) -> str:
 
 def _use(table: StoredTable) -> str:
     if table.processing is not None:
+        allowed = f"it, and {table.asks_besides}" if table.asks_besides else "it"
         return (
             f" In use for `{table.processing}` of "
-            "[purposes.toml](../guide/consent.md): only rows of people who allow it."
+            f"[purposes.toml](../guide/consent.md): only rows of people who allow {allowed}."
         )
     return f" Held whatever people chose, for {table.held_for}." if table.held_for else ""
 

@@ -194,6 +194,67 @@ def test_doctor_reads_every_definition(tmp_path: Path, file: str) -> None:
     assert levels(tmp_path)["definitions"] == "fail"
 
 
+SEGMENT = """
+description = "A test."
+owner = "us"
+purpose = "marketing"
+expires = 2030-01-01
+"""
+
+
+def segments_said(folder: Path, **files: str) -> dict[str, str]:
+    """What doctor says of own segments, by file."""
+    (mine := folder / "mine" / "segments").mkdir(parents=True, exist_ok=True)
+    settings = 'definitions = "mine"\nlateness_horizon_days = 100_000\n'
+    (folder / "clickstream.toml").write_text(settings)
+    for name, rule in files.items():
+        (mine / f"{name}.toml").write_text(SEGMENT + rule)
+    found = json.loads(clickstream("doctor", "--json", data=folder).stdout)
+    (check,) = [check for check in found if check["name"] == "segments"]
+    return dict(check)
+
+
+def test_doctor_tells_of_events_and_channels_that_there_are_none_of(loaded: Path) -> None:
+    told = segments_said(
+        loaded,
+        vip='[[all]]\nnever = "page_veiw"\n[[all]]\ndid = "page_view"\n',
+        mail='table = "sessions"\nwhere = { channel = ["Email", "Mail"] }\n',
+    )
+    assert told["level"] == "warn"
+    assert told["found"] == (
+        "mail: channel Mail no rule of channels gives (did you mean Email?); "
+        "vip: event_name page_veiw never occurred in events (did you mean page_view?)"
+    )
+
+
+def test_doctor_does_not_doubt_events_before_the_first(tmp_path: Path) -> None:
+    told = segments_said(tmp_path, vip='did = "page_veiw"\n')
+    assert (told["level"], told["found"]) == ("ok", "1 own one; what they name is there")
+
+
+@pytest.mark.parametrize("name", ["vip.TOML", "vip.toml.txt", "more/vip.toml"])
+def test_doctor_tells_of_files_of_segments_that_are_not_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "mine" / "segments" / name
+    file.parent.mkdir(parents=True)
+    file.write_text(SEGMENT)
+    (file.parent / "README.md").write_text("Our segments.")
+    told = segments_said(tmp_path)
+    assert (told["level"], told["found"]) == ("warn", f"not read: {name}")
+
+
+def test_folder_or_broken_link_in_place_of_a_segment_is_told_in_words(tmp_path: Path) -> None:
+    (mine := tmp_path / "mine" / "segments").mkdir(parents=True)
+    (mine / "x.toml").mkdir()
+    told = segments_said(tmp_path)
+    assert told["level"] == "fail"
+    assert told["found"].endswith(
+        "x.toml: file: is a folder. Put a file in its place, or take it away."
+    )
+    (mine / "x.toml").rmdir()
+    (mine / "x.toml").symlink_to(tmp_path / "nowhere")
+    assert "x.toml: file: is a link that leads nowhere. " in segments_said(tmp_path)["found"]
+
+
 def test_error_of_a_run_names_no_class() -> None:
     message = "clickstream_platform.lake.seals.BrokenSealError: events: 1 of its files"
     assert in_words(message) == "events: 1 of its files"

@@ -23,6 +23,15 @@ from clickstream_platform_tests.orchestration.served import prepare
 ANN, BOB = "ann@example.com", "bob@example.com"
 NAMES = [f"user{number}@example.com" for number in range(250)]
 
+BROKEN = """
+description = "People who come often."
+owner = "growth"
+purpose = "marketing"
+expires = 2030-01-01
+table = "sessions"
+count = { min = "many" }
+"""
+
 KILLED = """
 import os, signal, sys
 from clickstream_platform.connectors import HubSpot
@@ -93,6 +102,30 @@ def statuses(settings: Settings) -> dict[tuple[str, str, str | None], int]:
     for row in rows.collect().rows():
         counts[row] = counts.get(row, 0) + 1
     return counts
+
+
+@pytest.mark.slow
+def test_broken_segment_does_not_keep_who_withdrew_in_the_crm(tmp_path: Path) -> None:
+    data = prepare(tmp_path)
+    settings = load_settings(data)
+    visit(data, ANN, BOB)
+    materialize_all(settings)
+    assert statuses(settings) == {("upsert", "delivered", None): 2}
+
+    visit(data, BOB, marketing=False)
+    broken = tmp_path / "definitions" / "segments" / "vip.toml"
+    broken.write_text(BROKEN)
+    with pytest.raises(RunFailedError, match=r"^segments: .*vip\.toml.*(?s:.*)min"):
+        materialize_all(settings)
+    assert statuses(settings) == {
+        ("upsert", "delivered", None): 2,
+        ("remove", "delivered", None): 1,
+    }
+
+    # Mended, the run goes through, and nothing is said twice.
+    broken.unlink()
+    materialize_all(settings)
+    assert sum(statuses(settings).values()) == 3
 
 
 @pytest.mark.slow

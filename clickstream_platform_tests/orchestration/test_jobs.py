@@ -109,6 +109,26 @@ def test_daily_close_takes_tidies_tells_and_draws(
     Ledger(settings.state).require_balance()
 
 
+def test_sync_takes_its_turn_after_segments_and_reads_no_broken_ones(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    visit(settings, 2)
+    result = run(settings, instance, "ingest_tick")
+    done = [event.step_key for event in result.all_events if event.is_step_success]
+    assert done == [stage.name for stage in STAGES], said(instance, result)
+
+    lake = Lake(settings.lake_folder)
+    told = lake.version("crm_syncs")
+    lake.append("segments", lake.scan("segments").collect())  # each twice: not its grain
+    lock = settings.definitions / "segments" / "broken.toml"  # type: ignore[operator]  # it is set
+    lock.write_text("owner = 1")
+    result = run(settings, instance, "daily_close")
+    failed = [event.step_key for event in result.all_events if event.is_step_failure]
+    assert failed == ["segments", "syncs"]
+    assert "segments: what was written breaks its contract" in said(instance, result)
+    assert lake.version("crm_syncs") == told
+
+
 def test_daily_close_stops_before_a_broken_file_is_written_anew(
     settings: Settings, instance: dg.DagsterInstance
 ) -> None:

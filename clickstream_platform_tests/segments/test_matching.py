@@ -62,7 +62,9 @@ class World:
         """A session, and in it events of these names, all at one time."""
         key = len(self.sessions)
         of_event = {
-            name: columns.pop(name) for name in ("country", "product_id") if name in columns
+            name: columns.pop(name)
+            for name in ("country", "order_id", "page_path", "product_id", "properties")
+            if name in columns
         }
         self.sessions.append(
             {"session_key": key, "person_id": person, "started_at": NOON - ago}
@@ -161,7 +163,9 @@ def matches(
     for name, frame in world.tables().items():
         frame.write_parquet(folder / f"{name}.parquet")
         tables[name] = backend.read_parquet(str(folder / f"{name}.parquet"))
-    found = segment_matches(tables, segments, now=now, half_life=WEEK)
+    found = segment_matches(
+        tables, segments, now=now, half_life=WEEK, conversions=["purchase", "sign_up"]
+    )
     wide = answer(backend, found, folder)
     assert wide["person_key"].is_unique().all()
     assert wide.null_count().sum_horizontal().item() == 0
@@ -232,6 +236,53 @@ def test_totals_add_up_a_column(inside: Matches) -> None:
     assert inside(world, table="sessions", total={"revenue": {"max": 90}}) == {"bob"}
 
 
+def test_an_order_reported_twice_counts_once(inside: Matches) -> None:
+    world = World()
+    world.person()
+    world.session("ann", "purchase", ago=DAY, order_id="o1", revenue=Decimal(60))
+    world.outside("ann", "purchase", order_id="o1", revenue=Decimal(61))
+    # The earlier report says 60.
+    assert inside(world, did="purchase", total={"revenue": {"min": 60, "max": 60}}) == {"ann"}
+    assert inside(world, did="purchase", count={"min": 2}) == set()
+    assert inside(world, table="events", count={"min": 1, "max": 1}) == {"ann"}
+    assert inside(world, did="purchase") == {"ann"}
+
+
+@pytest.mark.parametrize(
+    ("name", "order_id", "times"),
+    [
+        pytest.param("purchase", "o2", 1, id="another order"),
+        pytest.param("purchase", "", 2, id="a blank order"),
+        pytest.param("purchase", None, 2, id="no order"),
+        pytest.param("refund", "o1", 2, id="an event that does not convert"),
+        pytest.param("sign_up", "o1", 1, id="a conversion of another name"),
+    ],
+)
+def test_what_is_no_repeated_order_counts_again(
+    inside: Matches, name: str, order_id: str | None, times: int
+) -> None:
+    world = World()
+    for person in ("ann", "bob"):
+        world.person(person)
+        world.session(person, "purchase", ago=DAY, order_id="o1", revenue=Decimal(60))
+    for _ in range(2):
+        world.session("ann", name, order_id=order_id, revenue=Decimal(40))
+    count, total = 1 + times, 60 + 40 * times
+    assert inside(world, table="events", count={"min": count, "max": count}) == {"ann"}
+    exactly = {"revenue": {"min": total, "max": total}}
+    assert inside(world, table="events", total=exactly) == {"ann"}
+
+
+def test_an_order_counts_if_any_report_of_it_fits(inside: Matches) -> None:
+    world = World()
+    world.person()
+    world.session("ann", "purchase", ago=DAY, order_id="o1", country="DE", revenue=Decimal(60))
+    world.session("ann", "purchase", order_id="o1", country="AT", revenue=Decimal(60))
+    for country in ("DE", "AT", ["DE", "AT"]):
+        once = {"where": {"country": country}, "count": {"min": 1, "max": 1}}
+        assert inside(world, did="purchase", **once) == {"ann"}
+
+
 def test_columns_of_an_event_beyond_its_name(inside: Matches) -> None:
     world = World()
     for person, country in {"ann": "DE", "bob": None}.items():
@@ -239,6 +290,72 @@ def test_columns_of_an_event_beyond_its_name(inside: Matches) -> None:
         world.session(person, "search", country=country)
     assert inside(world, did="search", where={"country": ["DE", "AT"]}) == {"ann"}
     assert inside(world, never="search", where={"country": "DE"}) == {"bob"}
+
+
+PROPERTIES = (
+    '{"category":"shoes","size":42,"on sale":true,"a.b":"x"}',
+    '{"category":"shoes \\u00e9\\n","size":"42","on sale":"true"}',
+    '{"category":"","size":42.5,"on sale":false}',
+    '{"category":null,"size":421,"list":["shoes"]}',
+    "{}",
+    None,
+)
+"""Properties of the events of p0, p1, ..."""
+
+ASKED: tuple[tuple[str, object, set[str]], ...] = (
+    ("properties.category", "shoes", {"p0"}),
+    ("properties.category", ["shoes", "shoes é\n"], {"p0", "p1"}),
+    ("properties.category", {"starts_with": "shoes"}, {"p0", "p1"}),
+    ("properties.category", {"is_set": True}, {"p0", "p1"}),
+    ("properties.category", {"is_set": False}, {"p2", "p3", "p4", "p5"}),
+    ("properties.size", 42, {"p0", "p1"}),
+    ("properties.size", 42.5, {"p2"}),
+    ("properties.on sale", True, {"p0", "p1"}),
+    ("properties.a.b", "x", {"p0"}),
+    ("properties.list", {"is_set": True}, {"p3"}),
+    ("page_path", {"starts_with": "/p_"}, {"p0"}),
+    ("page_path", {"starts_with": "${x}"}, {"p1"}),
+    ("page_path", {"is_set": True}, {"p0", "p1", "p3"}),
+    ("page_path", {"is_set": False}, {"p2", "p4", "p5"}),
+    ("product_id", {"is_set": True}, set()),
+    ("revenue", {"is_set": True}, set()),
+    ("occurred_at", {"is_set": True}, {"p0", "p1", "p2", "p3", "p4", "p5"}),
+)
+"""Column, what is asked of it, and whose events have it."""
+
+
+def properties_world() -> World:
+    world = World()
+    paths = ["/p_1", "${x}/", "", "/pp1", None, None]
+    for number, (properties, path) in enumerate(zip(PROPERTIES, paths, strict=True)):
+        world.person(f"p{number}")
+        world.session(f"p{number}", "view_item", page_path=path, properties=properties)
+    return world
+
+
+def asked() -> list[Segment]:
+    return [
+        segment(f"asked{number}", {"table": "events", "where": {column: test}})
+        for number, (column, test, _) in enumerate(ASKED)
+    ]
+
+
+def test_properties_beginnings_and_values_that_are_there(
+    duckdb_backend: Backend, tmp_path: Path
+) -> None:
+    found = matches(duckdb_backend, tmp_path, properties_world(), *asked())
+    for number, (column, test, expected) in enumerate(ASKED):
+        assert found[f"asked{number}"] == expected, (column, test)
+
+
+def test_a_category_is_seen_three_times(inside: Matches) -> None:
+    world = World()
+    for person, times in {"ann": 3, "bob": 2}.items():
+        world.person(person)
+        for category in ["shoes"] * times + ["hats"]:
+            world.session(person, "view_item", properties=f'{{"category":"{category}"}}')
+    often = {"where": {"properties.category": "shoes"}, "count": {"min": 3}}
+    assert inside(world, did="view_item", **often) == {"ann"}
 
 
 @pytest.mark.parametrize("order", [(0.1, 0.2, 0.3), (0.3, 0.2, 0.1)])
@@ -365,6 +482,7 @@ def random_world(rng: random.Random, *, people: int = 12, sessions: int = 60) ->
             page_views=rng.randrange(5),
             is_bot=rng.random() < 0.1,
             country=rng.choice(["DE", "FR", None]),
+            order_id=rng.choice(["o1", "o2", "", None]),
             revenue=rng.choice([Decimal(0), Decimal("10.10"), Decimal("20.20")]),
         )
     return world
@@ -414,10 +532,21 @@ def naive(world: World, rule: Rule, person: str) -> bool:
         and is_in_window(row, rule)
         and all(is_as(row.get(name), test) for name, test in rule.tests.items())
     ]
+    if rule.counted == "events" and rule.asks_how_many:
+        kept = without_repetitions(kept)
     if rule.total:
         ((column, bounds),) = rule.total.items()
         return in_bounds(sum(float(str(row[column])) for row in kept), bounds)
     return in_bounds(len(kept), rule.count) if rule.count else bool(kept) != rule.is_absence
+
+
+def without_repetitions(rows: list[Row]) -> list[Row]:
+    """Of the conversions of one name with one order, the earliest alone."""
+    kept: dict[object, Row] = {}
+    for row in sorted(rows, key=lambda row: (row["occurred_at"], surrogate(str(row["event_id"])))):
+        is_order = row["event_name"] in {"purchase", "sign_up"} and row["order_id"]
+        kept.setdefault((row["event_name"], row["order_id"]) if is_order else row["event_id"], row)
+    return [*kept.values()]
 
 
 def is_in_window(row: Row, rule: Rule) -> bool:
@@ -463,11 +592,25 @@ def test_engines_agree(duckdb_backend: Backend, spark_backend: SQLBackend, tmp_p
     segments = [segment(f"s{number}", random_rule(rng)) for number in range(8)]
     world.person("odd")
     world.session("odd", *ODD, ago=DAY)
-    odd = [segment(f"odd{number}", {"did": name}) for number, name in enumerate(ODD)]
+    odd = [
+        segment(f"odd{number}", {"table": "events", "where": {"event_name": name}})
+        for number, name in enumerate(ODD)
+    ]
+    orders = [
+        segment(f"orders{least}", {"did": "purchase", "count": {"min": least}})
+        for least in range(2, 6)
+    ]
     one, other = (
-        matches(engine, tmp_path, world, *segments, *odd)
+        matches(engine, tmp_path, world, *segments, *orders, *odd)
         for engine in (duckdb_backend, spark_backend)
     )
     assert one == other
     assert any(one[each.name] for each in segments)
+    assert any(one[each.name] for each in orders)
     assert all(one[each.name] == {"odd"} for each in odd)
+    (again := tmp_path / "again").mkdir()
+    one, other = (
+        matches(engine, again, properties_world(), *asked())
+        for engine in (duckdb_backend, spark_backend)
+    )
+    assert one == other

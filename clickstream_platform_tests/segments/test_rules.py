@@ -84,6 +84,21 @@ def test_last_day_belongs_to_the_segment(tmp_path: Path) -> None:
             "an engagement score of at least 2)",
             id="nested",
         ),
+        pytest.param(
+            'did = "view_item"\ncount = {min = 3}\nwhere = {"properties.category" = "shoes"}',
+            "at least 3 view_item events with category shoes",
+            id="properties",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {event_name = {starts_with = "view_"}}',
+            "an event with event name that starts with view_",
+            id="beginning",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {country = {is_set = false}, source = {is_set = true}}',
+            "a session with no country and with any source",
+            id="there or not",
+        ),
         pytest.param('table = "sessions"\ncount = {max = 0}', "no session", id="a count of none"),
         pytest.param(
             'table = "sessions"\ncount = {min = 2, max = 2}', "exactly 2 sessions", id="exactly"
@@ -100,6 +115,31 @@ def test_rule_reads_in_plain_words(tmp_path: Path, rule: str, words: str) -> Non
         pytest.param("", r"rule: needs exactly one of .*; has none", id="no rule"),
         pytest.param(
             'did = "a"\nscore = {min = 1}', r"rule: .* has did, score", id="two rules in one"
+        ),
+        pytest.param(
+            'did = "a"\nwhere = {"properties.size" = {min = 2}}',
+            r"rule: properties\.size is compared as text; a range needs a column of numbers",
+            id="range of a property",
+        ),
+        pytest.param(
+            'did = "a"\nwhere = {"properties.user_id" = "u"}',
+            r"rule: properties\.user_id identifies people",
+            id="personal property",
+        ),
+        pytest.param(
+            'table = "sessions"\nwhere = {page_views = {starts_with = "1"}}',
+            r"rule: page_views holds numbers",
+            id="beginning of a number",
+        ),
+        pytest.param(
+            'table = "events"\nwhere = {device_type = {starts_with = "fax"}}',
+            r"rule: device_type is one of .*mobile",
+            id="beginning of no known value",
+        ),
+        pytest.param(
+            'did = "a"\nwhere = {country = {is_set = "yes"}}',
+            r"where.country.*is_set: .*valid boolean",
+            id="neither true nor false",
         ),
         pytest.param("score = {}", r"score: needs min, max or both", id="empty range"),
         pytest.param("score = {min = 2, max = 1}", r"score: min is larger than max", id="reversed"),

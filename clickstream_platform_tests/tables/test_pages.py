@@ -22,6 +22,12 @@ def test_page_names_every_column_its_allowed_values_and_how_erasure_finds_a_pers
     assert "erasure finds a person by `visitor_id`, `user_id`, `identifiers`." in text
 
 
+def test_page_says_what_people_must_allow() -> None:
+    assert "only rows of people who allow it." in page(TABLES["conversions"])
+    text = page(TABLES["segment_members"])
+    assert "who allow it, and the purpose of the row's segment, `purpose` in `segments`." in text
+
+
 def test_page_of_a_table_that_is_gone_is_removed(tmp_path: Path) -> None:
     (tmp_path / "visits.md").write_text("")
     write_pages(tmp_path)

@@ -43,6 +43,7 @@ def test_table_of_people_says_what_it_is_used_for(table: StoredTable) -> None:
     assert (table.processing is None) == bool(table.held_for), "one or the other"
     known = {each.name for each in load_policy().processing if not each.is_exempt}
     assert table.processing is None or table.processing in known
+    assert table.processing or not table.asks_besides
 
 
 def test_what_is_held_whatever_people_chose_is_listed_here() -> None:
@@ -141,3 +142,29 @@ def test_nothing_is_in_use_of_who_withdrew(shop: Settings) -> None:
     land(shop, "again.ndjson", ndjson([yes]))
     lake = materialize(shop, day=2)
     assert all(rows_in_use(lake, shop, ANN).values()), "what is given again is used again"
+
+
+def members(lake: Lake, settings: Settings) -> dict[str, set[str]]:
+    """Segments that each person is in."""
+    rows = lake.scan("segment_members").filter(pl.col("until_at").is_null()).collect()
+    return {
+        person: set(rows.filter(person_id=token(settings, "user", person))["segment"])
+        for person in (ANN, BOB)
+    }
+
+
+def test_segment_asks_for_its_own_purpose_and_for_measurement(shop: Settings) -> None:
+    (shop.definitions / "segments" / "counted.toml").write_text(  # type: ignore[operator]  # it is set
+        SEGMENT.replace("personalization", "analytics")
+    )
+    assert members(materialize(shop), shop)[ANN] >= {"everybody", "written_to", "counted"}
+    took_back = [
+        (ANN, "marketing", {"everybody", "counted"}),
+        (BOB, "personalization", {"written_to", "counted"}),
+        (ANN, "analytics", set()),
+    ]
+    for day, (person, purpose, left) in enumerate(took_back, start=1):
+        no = record(10 * day, f"tv {person}", person, country="DE", consent={purpose: False})
+        land(shop, f"{day}.ndjson", ndjson([no]))
+        own = {"everybody", "written_to", "counted"}
+        assert members(materialize(shop, day=day), shop)[person] & own == left
