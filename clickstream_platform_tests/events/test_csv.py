@@ -41,6 +41,8 @@ def rows(folder: Path, content: bytes, *, name: str = "a.csv") -> list[tuple[obj
         pytest.param('"name","us\ner"\na,1\n', ["name", "us\ner"], id="line end in a name"),
         pytest.param('"name","us""er"\na,1\n', ["name", 'us"er'], id="quote in a name"),
         pytest.param("name,user\ra,1\r", ["name", "user"], id="lines end in CR"),
+        pytest.param("name,user,\na,1,\n", ["name", "user"], id="delimiter at each end"),
+        pytest.param("name,user,\na,1\n", ["name", "user"], id="delimiter at its end"),
     ],
 )
 def test_first_line_names_the_columns(tmp_path: Path, content: str, names: list[str]) -> None:
@@ -51,7 +53,7 @@ def test_first_line_names_the_columns(tmp_path: Path, content: str, names: list[
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_first_line_that_is_not_utf8_is_said_to_be(tmp_path: Path, encoding: str) -> None:
     content = "größe,user\na,1\n".encode(encoding)
-    with pytest.raises(FileRefusedError, match="is not UTF-8 in its first line"):
+    with pytest.raises(FileRefusedError, match=r"is not UTF-8 in its first line; .*iconv"):
         rows(tmp_path, content)
 
 
