@@ -27,7 +27,7 @@ from clickstream_platform.events.csv_text import (
     records,
 )
 from clickstream_platform.events.records import compact
-from clickstream_platform.events.unzipped import TORN, TornGzipError, pieces
+from clickstream_platform.events.unzipped import TORN, TornGzipError, is_zipped, pieces
 
 RECORDS = {"payload": pl.String(), "read_error": pl.String()}
 """Columns of what readers yield, in the order of the file."""
@@ -167,9 +167,9 @@ def _unreadable(text: str, reason: str) -> pl.DataFrame:
 
 def _read_ndjson(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
     if _is_one_document(path):
-        reason = "is one JSON document, not a record on each line; write it anew as"
-        raise FileRefusedError(path, f"{reason} lines: jq -c '.[]' for an array, else jq -c .")
-    return lines(path)
+        reason = "is one JSON document, not a record on each line"
+        raise FileRefusedError(path, f"{reason}; jq -c '.[]' makes lines of an array")
+    yield from lines(path)
 
 
 def _is_one_document(path: Path) -> bool:
@@ -297,7 +297,8 @@ def _without_nulls(record: pl.Expr) -> pl.Expr:
 
 
 def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
-    delimiter = "\t" if ".tsv" in path.suffixes and adapter.delimiter == "," else adapter.delimiter
+    is_tabbed = ".tsv" in map(str.lower, path.suffixes) and adapter.delimiter == ","
+    delimiter = "\t" if is_tabbed else adapter.delimiter
     form = Form(delimiter, adapter.quote)
     names = _columns_of(path, adapter, form)
     try:
@@ -325,6 +326,7 @@ def _read_csv_fast(
         "rejects_limit=0",
         f"max_line_size={MAX_RECORD_BYTES}",
         "parallel=false",
+        f"compression={'gzip' if is_zipped(path) else 'none'}",  # not by its name
     ]
     with _duckdb() as connection:
         query = (

@@ -241,6 +241,14 @@ def test_cut_off_parquet_is_refused_without_words_of_the_engine(tmp_path: Path) 
     assert json.loads(said(found))["refused"] == ["is no Parquet, or is cut off"]
 
 
+def test_doctor_tells_of_a_refused_file_until_it_is_gone(tmp_path: Path) -> None:
+    (file := tmp_path / "visits.csv").write_text("a,a\n1,2\n")
+    clickstream("ingest", str(file), "--source", "web", data=tmp_path / "data")
+    assert levels(tmp_path / "data")["landing"] == "warn"
+    (tmp_path / "data" / "landing" / "web" / "visits.csv").unlink()
+    assert levels(tmp_path / "data")["landing"] == "ok"
+
+
 def test_mistyped_source_is_told_a_close_one(tmp_path: Path) -> None:
     file = tmp_path / "visits.ndjson"
     file.write_text(PAGE_VIEW)

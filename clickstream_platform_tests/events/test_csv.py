@@ -50,6 +50,16 @@ def test_first_line_names_the_columns(tmp_path: Path, content: str, names: list[
     assert (json.loads(payload), error) == (dict(zip(names, ["a", "1"], strict=True)), None)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("is_zipped", [True, False])
+def test_gz_is_seen_by_its_bytes_not_by_its_name(
+    tmp_path: Path, name: str, *, is_zipped: bool
+) -> None:
+    content = HEADER + b"a,1\n"
+    found = rows(tmp_path, gzip.compress(content) if is_zipped else content, name=name)
+    assert found == [(("a", "1"), None)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_first_line_that_is_not_utf8_is_said_to_be(tmp_path: Path, encoding: str) -> None:
     content = "größe,user\na,1\n".encode(encoding)

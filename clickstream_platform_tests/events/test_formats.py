@@ -98,7 +98,9 @@ def test_csv_keeps_leading_zeros_and_rejects_torn_rows(tmp_path: Path) -> None:
         pytest.param("a.csv", b"\na,b\n1,2\n", "once: it is empty", id="empty line first"),
         pytest.param("a.csv", b"", "once: it is empty", id="empty CSV"),
         pytest.param("a.json", b'[{"a":1},{"a":2}]', "is one JSON document", id="array"),
-        pytest.param("a.json", b'[\r\n{"a":1},\r\n{"a":2}\r\n]', "jq -c", id="array on lines"),
+        pytest.param(
+            "a.json", b'[\r\n{"a":1},\r\n{"a":2}\r\n]', "jq -c '.\\[\\]'", id="array on lines"
+        ),
         pytest.param("a.json", b'\xef\xbb\xbf\n{\n  "a": 1\n}\n', "is one JSON", id="object"),
         pytest.param("a.json", b'[{"a":1}]\n[{"a":2}]\n', "is one JSON", id="arrays"),
         pytest.param("a.parquet", b"PAR1 but not really", "is no Parquet", id="broken Parquet"),
@@ -109,6 +111,21 @@ def test_file_that_cannot_be_read_at_all_is_refused(
 ) -> None:
     with pytest.raises(FileRefusedError, match=message):
         read(write(tmp_path, name, content), "canonical")
+
+
+def test_document_is_counted_as_refused_and_blocks_nobody(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for name, content in (("a.json", b'[{"a":1}]'), ("b.json", b'{"event_name":"a"}\n')):
+        load_file(settings, write(tmp_path, name, content), "web")
+    counted = fates(settings, "web")
+    assert (counted["refused_files"], counted["received"]) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "EXPORT.TSV", "a.Tsv.gz"])
+def test_ending_of_tabbed_files_is_seen_in_capitals_too(tmp_path: Path, name: str) -> None:
+    ((payload, error),) = read(write(tmp_path, name, b"a\tb\n1\t2\n"), "canonical")
+    assert (json.loads(payload), error) == ({"a": "1", "b": "2"}, None)
 
 
 @pytest.mark.parametrize("first", [b"[", b'[{"a":1}]', b"{", b"[INFO] begins", b'{"a":'])
