@@ -454,5 +454,5 @@ def _masked(text: str | None) -> str:
     if text == "refusal":
         # A word of the collector's own list; anything else that stands there is not shown.
         return "CASE WHEN regexp_full_match(refusal, '[a-z_]{1,40}') THEN refusal END"
-    digits = f"regexp_replace(left({text}, 40), '[0-9]', '9', 'g')"
-    return f"regexp_replace({digits}, '[A-Za-z]', 'a', 'g')"
+    digits = f"regexp_replace(left({text}, 40), '\\p{{N}}', '9', 'g')"
+    return f"regexp_replace({digits}, '[\\p{{L}}\\p{{M}}]', 'a', 'g')"

@@ -207,6 +207,12 @@ def test_event_name_is_not_cut_to_the_letters_that_fit(settings: Settings, name:
     assert quarantined(settings) == {0: ["event_name_malformed"]}
 
 
+def test_shape_holds_no_letter_or_digit_of_any_writing(settings: Settings) -> None:
+    load(settings, [event(event_name="Жанна-24 太郎 ٣")])
+    (waiting,) = Lake(settings.lake_folder).scan("quarantined_events").collect().to_dicts()
+    assert [v["got"] for v in waiting["violations"]] == ["aaaaa-99 aa 9"]
+
+
 @pytest.mark.parametrize("name", [{"is": 17}, ["page_view"], 17])
 def test_event_name_that_is_no_text_waits(settings: Settings, name: object) -> None:
     load(settings, [event(event_name=name)])
