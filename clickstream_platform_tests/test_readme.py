@@ -28,7 +28,7 @@ def test_canonical_event_is_loaded(tmp_path: Path) -> None:
     settings = load_settings(tmp_path / "data")
     settings = settings.model_copy(update={"lateness_horizon_days": LONG_AGO})
     file = tmp_path / "visits.ndjson"
-    file.write_text(json.dumps(json.loads(block("json"))) + "\n")
+    file.write_text(block("json"))
     ingest_files(settings, [file], "web_shop", now=NOON)
     refresh_events(settings)
     row = Lake(settings.lake_folder).scan("events").collect().row(0, named=True)

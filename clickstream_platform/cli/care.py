@@ -317,8 +317,16 @@ def _files(settings: "Settings") -> Check:
 
 
 def _landing(settings: "Settings") -> Check:
-    from clickstream_platform.events import foreign_files
+    from clickstream_platform.events import Ledger, foreign_files
 
+    refusals = Ledger(settings.state).refusals()
+    if refused := sorted(path for path in refusals if (settings.landing / path).exists()):
+        remedy = (
+            "Put a sound file in its place, mend its adapter, or remove it; "
+            "`clickstream sources check` says what is wrong."
+        )
+        found = f"refused: {counted(len(refused), 'file')}, {refused[0]} …"
+        return Check("landing", "warn", found, remedy)
     if foreign := foreign_files(settings):
         remedy = "Put them into a source's folder under a name such as events.ndjson.gz."
         return Check(

@@ -1,6 +1,7 @@
 """Commands that bring data in: ingest, simulate, materialize, and looking at adapters."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,12 +25,15 @@ from clickstream_platform.cli.output import (
 from clickstream_platform.errors import ClickstreamError, ParameterError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
-    import polars as pl
-
     from clickstream_platform.events import Adapter, Ledger
+    from clickstream_platform.lake import Lake
+    from clickstream_platform.settings import Settings
 
 SHOWN_RECORDS = 2
 """Records that `sources check` shows."""
+
+LOOKED_THROUGH = 1_000
+"""Records in which `sources check` looks for fields that no event has."""
 
 OWN = ("event_key", "occurred_us", "event_date", "visitor_key", "user_key", "bucket", "batch_id")
 """Columns of an event that no adapter gives."""
@@ -69,7 +73,7 @@ def ingest(
             f"known already: {details['known']:,}, refused: {details['refused']:,}."
         )
         write_records(totals, as_json=False, title=f"Ledger of {source}")
-        for hint in _hints(totals, source):
+        for hint in _hints(settings, totals, source):
             say(hint)
         say("Next: [bold]clickstream materialize[/]")
     if refused:
@@ -98,7 +102,9 @@ def _refusals(ledger: "Ledger", source: str, files: Sequence[Path]) -> dict[str,
     }
 
 
-def _hints(totals: Sequence[Mapping[str, object]], source: str) -> Iterator[str]:
+def _hints(
+    settings: "Settings", totals: Sequence[Mapping[str, object]], source: str
+) -> Iterator[str]:
     """What to do about records that were not loaded."""
     for row in totals:
         if row["quarantined"]:
@@ -108,6 +114,23 @@ def _hints(totals: Sequence[Mapping[str, object]], source: str) -> Iterator[str]
                 "Too late: older than the horizon when they arrived. History is imported through "
                 "an adapter with [bold]live = false[/]; `lateness_horizon_days` widens it."
             )
+        if row["duplicate"] and (conflicts := _conflicts(settings, source)):
+            yield (
+                f"Duplicates: {counted(conflicts, 'event')} with the id of another one that says "
+                "something else. Ids count across sources: where they are numbers, map [bold]"
+                f"event_id = {{ sql = \"'{source}-' || id\" }}[/], or leave event_id out."
+            )
+
+
+def _conflicts(settings: "Settings", source: str) -> int:
+    """How many events of a source repeat the id of one that says something else."""
+    import polars as pl
+
+    from clickstream_platform.lake import Lake
+
+    rows = Lake(settings.lake_folder).scan("duplicate_events")
+    is_meant = (pl.col("source") == source) & pl.col("is_conflict")
+    return int(rows.filter(is_meant).select(pl.len()).collect().item())
 
 
 @app.command(epilog="Example: `clickstream simulate --events 1_000_000 --days 90 --seed 7`")
@@ -278,7 +301,8 @@ def check_file(
         refused = [row["reason"] for row in ledger.in_state("refused")]
         reasons = quarantine_summary(lake).drop("source", "last_arrived_at").to_dicts()
         events = lake.scan("events").head(SHOWN_RECORDS).collect().to_dicts()
-        unfed = _unfed(adapters[source], lake.scan("events")) if source in adapters else {}
+        unfed = _unfed(adapters[source], lake) if source in adapters else {}
+        nearest = _nearest(unfed, _paths_held(lake)) if unfed else {}
     # Keys and partitions are the platform's own; what is shown is what the adapter gave.
     shown = [
         {name: value for name, value in event.items() if value is not None and name not in OWN}
@@ -292,6 +316,7 @@ def check_file(
                 "reasons": reasons,
                 "events": shown,
                 "empty": unfed,
+                "meant": nearest,
             }
         )
         return
@@ -302,17 +327,22 @@ def check_file(
         write_records(reasons, as_json=False, title="Why records would wait in quarantine")
     if unfed:
         columns = "; ".join(f"{name} (from {', '.join(paths)})" for name, paths in unfed.items())
-        say(f"Mapped, and empty in every event: {escape(columns)}. Are those fields in the file?")
+        where = "event" if events else "record"
+        say(f"Mapped, and empty in every {where}: {escape(columns)}. Are those fields in the file?")
+        if nearest:
+            pairs = ", ".join(f"{name} instead of {path}" for path, name in nearest.items())
+            say(f"Did you mean {escape(pairs)}?")
     for event in shown:
         rows = list(event.items())
         write_rows(["column", "value"], rows, title=f"Event {event['event_id']}")
 
 
-def _unfed(adapter: "Adapter", events: "pl.LazyFrame") -> dict[str, list[str]]:
+def _unfed(adapter: "Adapter", lake: "Lake") -> dict[str, list[str]]:
     """Fields that an adapter maps and no event has, and where it looks for them.
 
-    A misspelt name of a column comes to nothing without an error: records may lack any field. The
-    shipped adapters map whatever their formats can hold.
+    A misspelt name of a column comes to nothing without an error: records may lack any field.
+    Where there is no event at all, the fields that no record has. The shipped adapters map
+    whatever their formats can hold.
     """
     import polars as pl
 
@@ -321,15 +351,50 @@ def _unfed(adapter: "Adapter", events: "pl.LazyFrame") -> dict[str, list[str]]:
 
     if Path(adapter.file).parent == SHIPPED:
         return {}
-    columns = events.collect_schema().names()
+    events = lake.scan("events")
+    columns = {*events.collect_schema().names(), "created_at", "sent_at", "received_at"}
     mapped = {
         name: list(rule.paths)
         for name, rule in adapter.fields.items()
         if name in columns and rule.paths and name not in {*OWN, *NOTED}
     }
-    counted = events.select(pl.len(), pl.col(list(mapped)).count().name.suffix(" ")).collect()
-    found = counted.row(0, named=True)
-    return {n: paths for n, paths in mapped.items() if found["len"] and not found[f"{n} "]}
+    counts = events.select(pl.len(), pl.col(list(mapped)).count().name.suffix(" ")).collect()
+    found = counts.row(0, named=True)
+    if found["len"]:
+        return {n: paths for n, paths in mapped.items() if not found[f"{n} "]}
+    held = _paths_held(lake)
+    return {n: paths for n, paths in mapped.items() if held and held.isdisjoint(paths)}
+
+
+def _paths_held(lake: "Lake") -> set[str]:
+    """Paths at which the first records hold something."""
+    import polars as pl
+
+    rows = lake.scan("raw_events").filter(pl.col("read_error").is_null()).select("payload")
+    found: set[str] = set()
+    for payload in rows.head(LOOKED_THROUGH).collect()["payload"]:
+        try:
+            found |= set(_paths_of(json.loads(payload)))
+        except RecursionError:
+            continue
+    return found
+
+
+def _paths_of(record: object, above: str = "") -> Iterator[str]:
+    if not isinstance(record, dict):
+        return
+    for name, value in record.items():
+        if value is not None and value != "":
+            yield f"{above}{name}"
+            yield from _paths_of(value, f"{above}{name}.")
+
+
+def _nearest(unfed: Mapping[str, Sequence[str]], held: Iterable[str]) -> dict[str, str]:
+    """What is nearly a path that no record has, by that path."""
+    alike = {name.lower(): name for name in held}
+    wanted = sorted({path for paths in unfed.values() for path in paths} - set(alike.values()))
+    close = {path: get_close_matches(path.lower(), alike, n=1) for path in wanted}
+    return {path: alike[found[0]] for path, found in close.items() if found}
 
 
 class SourceNameError(ParameterError):

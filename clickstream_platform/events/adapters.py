@@ -72,10 +72,10 @@ FURTHER = "identifier "
 """What the fields of further identifiers begin with, before their type."""
 
 TimeFormat = str
-"""`auto` (RFC 3339 or epoch digits), `epoch_s`, `epoch_ms`, `epoch_us`, or a strptime format."""
+"""`auto` (RFC 3339 or epoch digits), a name of `TIME_FORMATS`, or a strptime format."""
 
 _FORBIDDEN = (exp.Subquery, exp.Select, exp.Table, exp.Command, exp.Star, exp.Window)
-TIME_FORMATS = frozenset({"auto", "epoch_s", "epoch_ms", "epoch_us"})
+TIME_FORMATS = ("auto", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns")
 """Formats of instants that have a name."""
 
 _PATH = re.compile(r"^[^.\"'\\]+(\.[^.\"'\\]+)*$")
@@ -111,7 +111,8 @@ class FieldRule(Section):
             raise ValueError(message) from None
         for path in paths:
             if not _PATH.match(path):
-                message = f"is not a path: {path!r}; write names joined by dots"
+                message = f"is not a path: {path!r}; write names joined by dots. A column of CSV "
+                message += "with such a name gets another one by columns, with skip_lines = 1"
                 raise ValueError(message)
         return self
 
@@ -473,9 +474,7 @@ _SQL_REMEDY = (
     "It is an expression of DuckDB over texts of one record: cast what is a number, as in "
     "CAST(cents AS BIGINT), and write paths with dots and reserved words in double quotes."
 )
-_FORMAT_REMEDY = (
-    "Write auto, epoch_s, epoch_ms, epoch_us, or a format of strptime such as %d.%m.%Y %H:%M."
-)
+_FORMAT_REMEDY = f"Write {', '.join(TIME_FORMATS)}, or a format of strptime such as %d.%m.%Y %H:%M."
 _TYPE_REMEDY = (
     "Use one of them, or add the type to identity/identifiers.toml in your definitions folder; "
     "visitor and user are `visitor_id` and `user_id` under [fields]."

@@ -214,15 +214,23 @@ def derived_time(received: str) -> str:
     )
 
 
-def violations_sql() -> str:
+def violations_sql(adapter: Adapter) -> str:
     """SQL for the list of every rule that a staged row breaks; what it held is masked."""
     broken = ", ".join(
         f"CASE WHEN {rule.broken} THEN {{'code': {quoted(rule.code)}, "
-        f"'field': {quoted(rule.field)}, 'expected': {quoted(rule.expected)}, "
+        f"'field': {quoted(rule.field)}, 'expected': {quoted(_expected(rule, adapter))}, "
         f"'got': {_masked(rule.got)}}} END"
         for rule in row_rules()
     )
     return f"list_filter([{broken}], lambda rule: rule IS NOT NULL)"
+
+
+def _expected(rule: RowRule, adapter: Adapter) -> str:
+    """What a rule expects, with the format of the adapter where it names one for an instant."""
+    mapped = adapter.fields.get(rule.field)
+    if rule.code != f"{rule.field}_unreadable" or mapped is None or mapped.format == "auto":
+        return rule.expected
+    return f"an instant as {mapped.format}"
 
 
 def pages_sql(click_ids: Iterable[str]) -> str:
@@ -327,9 +335,15 @@ def _text(adapter: Adapter, name: str) -> str:
 
 
 def _renamed(name: str) -> str:
-    """SQL that turns `Add To Cart` and `addToCart` into `add_to_cart`."""
+    """SQL that turns `Add To Cart` and `addToCart` into `add_to_cart`.
+
+    Letters beyond these stay: two names that differ in them alone would be one without them.
+    """
     parted = f"regexp_replace({name}, '([a-z0-9])([A-Z])', '\\1_\\2', 'g')"
-    return f"nullif(trim(regexp_replace(lower({parted}), '[^a-z0-9]+', '_', 'g'), '_'), '')"
+    plain = f"lower(strip_accents({parted}))"
+    renamed = f"trim(regexp_replace({plain}, '[^\\p{{L}}\\p{{M}}0-9]+', '_', 'g'), '_')"
+    is_plain = f"{renamed} <> '' AND strlen({renamed}) = length({renamed})"
+    return f"CASE WHEN {is_plain} THEN {renamed} ELSE {name} END"
 
 
 def _is_address(name: str) -> str:
@@ -353,7 +367,7 @@ def _flag(name: str) -> str:
 
 
 def _leap(name: str) -> str:
-    return f"({name} LIKE '%:60%' AND regexp_matches({name}, ':60(\\.\\d+)?(Z|[+-]|$)'))"
+    return f"({name} LIKE '%:60%' AND regexp_matches({name}, ':60(\\.\\d+)?([Zz]|[+-]|$)'))"
 
 
 def _instant(adapter: Adapter, name: str) -> str:
@@ -362,9 +376,9 @@ def _instant(adapter: Adapter, name: str) -> str:
     if rule is None:
         return "CAST(NULL AS BIGINT)"
     number = f"TRY_CAST({name} AS BIGINT)"
-    scale = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+    scale = {"epoch_s": "1000000", "epoch_ms": "1000", "epoch_us": "1", "epoch_ns": "0.001"}
     if rule.format in scale:
-        number = f"TRY_CAST({name} AS DECIMAL(24, 6)) * {scale[rule.format]}"
+        number = f"TRY_CAST({name} AS DECIMAL(26, 6)) * {scale[rule.format]}"
         return f"TRY_CAST({number} AS BIGINT)"
     if rule.format != "auto":
         parsed = f"try_strptime({name}, {quoted(rule.format)})"
@@ -378,25 +392,30 @@ def _instant(adapter: Adapter, name: str) -> str:
         f"ELSE {_epoch(number)} END"
     )
     # Plain TIMESTAMP is several times faster, and right where the text ends in Z; it would drop
-    # an offset without a word.
+    # an offset without a word. Neither type knows small letters, nor an offset behind a minute.
+    bare = f"TRY_CAST(upper(left({name}, -1)) AS TIMESTAMP)"
+    whole = f"regexp_replace(upper({text}), '([T ]\\d\\d:\\d\\d)(Z|[+-][\\d:]+)$', '\\1:00\\2')"
     return (
-        f"CASE WHEN {name} IS NULL THEN NULL "
-        f"WHEN {name}[-1] = 'Z' AND NOT {_leap(name)} THEN epoch_us(TRY_CAST({name} AS TIMESTAMP)) "
+        f"CASE WHEN {name} IS NULL THEN NULL WHEN {name}[-1] IN ('Z', 'z') AND NOT {_leap(name)} "
+        f"THEN epoch_us(coalesce(TRY_CAST({name} AS TIMESTAMP), {bare})) "
         f"WHEN {number} IS NOT NULL THEN {digits} "
-        f"WHEN regexp_matches({text}, '(Z|UTC|[+-]\\d\\d(:?\\d\\d)?)$') "
-        f"THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) "
+        f"WHEN regexp_matches({text}, '([Zz]|UTC|[+-]\\d\\d(:?\\d\\d)?)$') THEN "
+        f"epoch_us(coalesce(TRY_CAST({text} AS TIMESTAMPTZ), TRY_CAST({whole} AS TIMESTAMPTZ))) "
         f"ELSE epoch_us({_zoned(f'TRY_CAST({text} AS TIMESTAMP)', adapter.time_zone)}) END"
     )
 
 
 def _epoch(number: str) -> str:
-    """SQL for a number as microseconds since 1970: seconds, milliseconds or these, by its size."""
-    seconds, milliseconds = (
-        f"{number} > -{most} AND {number} < {most}" for most in (10**11, 10**14)
+    """SQL for a number as microseconds since 1970: which part of a second it counts its size says.
+
+    Milliseconds from the year 5138 in seconds on, and so on to nanoseconds.
+    """
+    seconds, milliseconds, microseconds = (
+        f"{number} > -{most} AND {number} < {most}" for most in (10**11, 10**14, 10**17)
     )
     return (
-        f"CASE WHEN {seconds} THEN {number} * 1000000 "
-        f"WHEN {milliseconds} THEN {number} * 1000 ELSE {number} END"
+        f"CASE WHEN {seconds} THEN {number} * 1000000 WHEN {milliseconds} THEN {number} * 1000 "
+        f"WHEN {microseconds} THEN {number} ELSE TRY_CAST({number} AS BIGINT) // 1000 END"
     )
 
 
@@ -435,5 +454,5 @@ def _masked(text: str | None) -> str:
     if text == "refusal":
         # A word of the collector's own list; anything else that stands there is not shown.
         return "CASE WHEN regexp_full_match(refusal, '[a-z_]{1,40}') THEN refusal END"
-    digits = f"regexp_replace(left({text}, 40), '[0-9]', '9', 'g')"
-    return f"regexp_replace({digits}, '[A-Za-z]', 'a', 'g')"
+    digits = f"regexp_replace(left({text}, 40), '\\p{{N}}', '9', 'g')"
+    return f"regexp_replace({digits}, '[\\p{{L}}\\p{{M}}]', 'a', 'g')"

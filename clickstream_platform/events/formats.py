@@ -27,7 +27,7 @@ from clickstream_platform.events.csv_text import (
     records,
 )
 from clickstream_platform.events.records import compact
-from clickstream_platform.events.unzipped import TORN, TornGzipError, pieces
+from clickstream_platform.events.unzipped import TORN, TornGzipError, is_zipped, pieces
 
 RECORDS = {"payload": pl.String(), "read_error": pl.String()}
 """Columns of what readers yield, in the order of the file."""
@@ -166,7 +166,36 @@ def _unreadable(text: str, reason: str) -> pl.DataFrame:
 
 
 def _read_ndjson(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
-    return lines(path)
+    if _is_one_document(path):
+        reason = "is one JSON document, not a record on each line"
+        raise FileRefusedError(path, f"{reason}; jq -c '.[]' makes lines of an array")
+    yield from lines(path)
+
+
+def _is_one_document(path: Path) -> bool:
+    """Whether a file begins as an array of objects, or as an object over several lines.
+
+    One odd line before sound ones does not make it a document.
+    """
+    try:
+        head = next(pieces(path), b"")
+    except TornGzipError as error:
+        head = error.rest
+    found = _DOCUMENT.match(head)
+    return found is not None and not _is_object(found["second"])
+
+
+_DOCUMENT = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:\[[ \t]*(?:\{[^\n]*|\r?)|\{[ \t]*\r?)(?:\n\s*(?P<second>[^\n]*)|\Z)"
+)
+"""A first line that opens what lines behind it close, and the second one."""
+
+
+def _is_object(line: bytes | None) -> bool:
+    try:
+        return isinstance(json.loads(line or b""), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _read_combined_log(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
@@ -268,7 +297,8 @@ def _without_nulls(record: pl.Expr) -> pl.Expr:
 
 
 def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
-    delimiter = "\t" if ".tsv" in path.suffixes and adapter.delimiter == "," else adapter.delimiter
+    is_tabbed = ".tsv" in map(str.lower, path.suffixes) and adapter.delimiter == ","
+    delimiter = "\t" if is_tabbed else adapter.delimiter
     form = Form(delimiter, adapter.quote)
     names = _columns_of(path, adapter, form)
     try:
@@ -296,6 +326,7 @@ def _read_csv_fast(
         "rejects_limit=0",
         f"max_line_size={MAX_RECORD_BYTES}",
         "parallel=false",
+        f"compression={'gzip' if is_zipped(path) else 'none'}",  # not by its name
     ]
     with _duckdb() as connection:
         query = (
@@ -364,11 +395,32 @@ def _columns_of(path: Path, adapter: Adapter, form: Form) -> Sequence[str]:
         first = error.rest
     names = header_of(first, form)
     if any(set(name) & {"\0", "\ufffd"} for name in names):
-        raise FileRefusedError(path, "is not UTF-8 in its first line")
-    # The engine that reads them takes names for equal that differ in capitals alone.
-    if not names or not all(names) or len({name.lower() for name in names}) != len(names):
-        raise FileRefusedError(path, "its first line does not name every column once")
+        raise FileRefusedError(path, f"is not UTF-8 in its first line; {_AS_UTF8}")
+    if len(names) > 1 and not names[-1]:
+        names.pop()  # a delimiter at the end, as lines have it
+    if fault := _fault_of(names):
+        reason = f"its first line does not name every column once: {fault}"
+        raise FileRefusedError(path, f"{reason}; see delimiter and columns of its adapter")
     return names
+
+
+_AS_UTF8 = "write it anew as UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252"
+
+
+def _fault_of(names: Sequence[str]) -> str:
+    """What is wrong with names of columns; nothing where each is there once."""
+    if not any(names):
+        return "it is empty"
+    # Columns are told by their places: where a file names none, the first line is a record.
+    places: dict[str, int] = {}
+    for place, name in enumerate(names, start=1):
+        if not name:
+            return f"column {place} of {len(names)} has no name"
+        # The engine that reads them takes names for equal that differ in capitals alone.
+        first = places.setdefault(name.lower(), place)
+        if first != place:
+            return f"columns {first} and {place} of {len(names)} have the same"
+    return ""
 
 
 def _read_parquet(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers

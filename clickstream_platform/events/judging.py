@@ -66,7 +66,7 @@ def judge(
         connection.execute(f"CREATE TEMP TABLE staged AS {staged}")
         rows = connection.execute(
             # Staged rows that are sound have lost the texts that the rules look at.
-            f"SELECT event_name, CASE WHEN is_bad THEN {violations_sql()} END FROM staged "
+            f"SELECT event_name, CASE WHEN is_bad THEN {violations_sql(adapter)} END FROM staged "
             "ORDER BY ordinal"
         ).fetchall()
     return [Verdict(name, tuple(violations or ())) for name, violations in rows]

@@ -303,7 +303,8 @@ class Loader:
             rows = rows.append_column("row_id", pa.array(np.arange(rows.num_rows)))
             connection.register("staged", rows)
             self._settle_repetitions(connection)
-            self._write(connection, pl.DataFrame(pl.from_arrow(rows, rechunk=False)), outcome)
+            staged = pl.DataFrame(pl.from_arrow(rows, rechunk=False))
+            self._write(connection, staged, adapter, outcome)
 
     def _settle_repetitions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Decide which of several arrivals of an event stays: the earliest, wherever it lies.
@@ -379,7 +380,11 @@ class Loader:
         )
 
     def _write(
-        self, connection: duckdb.DuckDBPyConnection, staged: pl.DataFrame, outcome: Outcome
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        staged: pl.DataFrame,
+        adapter: Adapter,
+        outcome: Outcome,
     ) -> None:
         lost = frame_of(connection, "SELECT row_id FROM lost")["row_id"]
         fate = (
@@ -400,7 +405,7 @@ class Loader:
             "SELECT batch_id, ordinal, source, arrived_at, arrival_date, CASE WHEN is_bad THEN "
             "'quarantined' ELSE 'too_late' END AS fate, visitor_id, user_id, identifiers, "
             "left(event_name, 40) AS event_name, payload, CASE WHEN is_bad THEN "
-            f"{violations_sql()} ELSE [{_TOO_LATE}] END AS violations "
+            f"{violations_sql(adapter)} ELSE [{_TOO_LATE}] END AS violations "
             "FROM staged WHERE is_bad OR is_too_late",
         )
         self._append(

@@ -13,14 +13,19 @@ def quarantine_summary(lake: Lake) -> pl.DataFrame:
     """Count what waits by source, rule and field, most first.
 
     Returns:
-        ``source``, ``fate``, ``code``, ``field``, ``expected``, ``records``, ``last_arrived_at``.
+        ``source``, ``fate``, ``code``, ``field``, ``expected``, ``got`` (the shape or reason that
+        most have), ``records``, ``last_arrived_at``.
     """
     return (
         lake.scan("quarantined_events")
         .explode("violations", empty_as_null=True, keep_nulls=True)
         .unnest("violations")
         .group_by("source", "fate", "code", "field", "expected")
-        .agg(records=pl.len(), last_arrived_at=pl.col("arrived_at").max())
+        .agg(
+            got=pl.col("got").drop_nulls().mode().min(),
+            records=pl.len(),
+            last_arrived_at=pl.col("arrived_at").max(),
+        )
         .sort("records", "source", "code", descending=[True, False, False])
         .collect()
     )

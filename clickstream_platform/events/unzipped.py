@@ -24,15 +24,19 @@ class TornGzipError(Exception):
         super().__init__()
 
 
+def is_zipped(path: Path) -> bool:
+    """Whether a file is gz by its first bytes, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+
+
 def pieces(path: Path) -> Iterator[bytes]:
     """Yield the text of a file in pieces, decompressed where it is gz.
 
     Where the stream is no whole one, `TornGzipError` is raised.
     """
     with path.open("rb") as file:
-        zipped = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        if zipped:
+        if is_zipped(path):
             yield from _inflated(file)
         else:
             while piece := file.read(PIECE_BYTES):

@@ -34,7 +34,7 @@ class Declared:
 
     def of_file(self, path: Path) -> "Declared":
         """The same for one file, whose name may say that it is tabbed."""
-        is_tabbed = ".tsv" in path.suffixes and self.delimiter == ","
+        is_tabbed = ".tsv" in map(str.lower, path.suffixes) and self.delimiter == ","
         return replace(self, delimiter="\t") if is_tabbed else self
 
     def is_table(self, path: Path) -> bool:

@@ -302,6 +302,14 @@ def test_cut_off_parquet_is_refused_without_words_of_the_engine(tmp_path: Path) 
     assert json.loads(said(found))["refused"] == ["is no Parquet, or is cut off"]
 
 
+def test_doctor_tells_of_a_refused_file_until_it_is_gone(tmp_path: Path) -> None:
+    (file := tmp_path / "visits.csv").write_text("a,a\n1,2\n")
+    clickstream("ingest", str(file), "--source", "web", data=tmp_path / "data")
+    assert levels(tmp_path / "data")["landing"] == "warn"
+    (tmp_path / "data" / "landing" / "web" / "visits.csv").unlink()
+    assert levels(tmp_path / "data")["landing"] == "ok"
+
+
 def test_mistyped_source_is_told_a_close_one(tmp_path: Path) -> None:
     file = tmp_path / "visits.ndjson"
     file.write_text(PAGE_VIEW)
@@ -324,6 +332,47 @@ def test_mapped_column_that_no_record_has_is_told(tmp_path: Path) -> None:
     }
     text = " ".join(said(clickstream(*words, data=tmp_path)).split())
     assert "empty in every event: product_id (from articel, sku)" in text
+
+
+def test_file_of_which_nothing_loads_is_told_its_nearest_columns(tmp_path: Path) -> None:
+    (folder := tmp_path / "own" / "sources").mkdir(parents=True)
+    (tmp_path / "clickstream.toml").write_text('definitions = "own"\n')
+    (folder / "till.toml").write_text(
+        'description = "Tills."\nformat = "csv"\nlive = false\n[fields]\n'
+        'event_name = { value = "purchase" }\noccurred_at = "printed"\nuser_id = "card no"\n'
+        'revenue = "total"\n'
+    )
+    (file := tmp_path / "till.csv").write_text("Printed,Card No,total\n2026-03-01,c1,1\n")
+    words = ("sources", "check", str(file), "--source", "till")
+    found = json.loads(said(clickstream(*words, "--json", data=tmp_path)))
+    assert found["empty"] == {"occurred_at": ["printed"], "user_id": ["card no"]}
+    assert found["meant"] == {"printed": "Printed", "card no": "Card No"}
+    text = " ".join(said(clickstream(*words, data=tmp_path)).split())
+    assert "Did you mean Card No instead of card no, Printed instead of printed?" in text
+
+
+def test_why_records_would_wait_is_told_with_what_they_held(tmp_path: Path) -> None:
+    (file := tmp_path / "a.ndjson").write_bytes(
+        PAGE_VIEW.replace("2026-03-01T12", "1.3.26 12").encode() * 2 + b'{"\xff": 1}\n'
+    )
+    words = ("sources", "check", str(file), "--source", "web", "--json")
+    reasons = json.loads(said(clickstream(*words, data=tmp_path)))["reasons"]
+    assert {r["code"]: r["got"] for r in reasons} == {
+        "occurred_at_unreadable": "9.9.99 99:99:99a",
+        "record_unreadable": "is not UTF-8",
+    }
+
+
+def test_equal_ids_of_different_events_are_told(tmp_path: Path) -> None:
+    (tmp_path / "clickstream.toml").write_text("lateness_horizon_days = 100_000\n")
+    numbered = PAGE_VIEW.replace("{", '{"event_id": 1, ')
+    for source, text in (("a", numbered), ("b", numbered), ("c", numbered.replace('"v"', '"w"'))):
+        (file := tmp_path / f"{source}.ndjson").write_text(text)
+        told = " ".join(
+            said(clickstream("ingest", str(file), "--source", source, data=tmp_path)).split()
+        )
+        assert ("1 event with the id of another one" in told) == (source == "c")
+    assert "'c-' || id" in told
 
 
 # -- What is printed -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Adapters: shipped ones load, wrong ones are refused by file and key, expressions are scalar."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,44 @@ def test_column_that_a_record_may_have_is_none_misspelt(
 ) -> None:
     text = SOUND.replace("ndjson", form).replace('"e"', '{ value = "e" }')
     load_adapters(define(tmp_path, f'{text}page_url = "{path}"\n'))
+
+
+EXPORTED = {
+    "1.234,50": ({"total": "1.234,50"}, "1234.5000"),
+    "USD 1,234.50": ({"total": "USD 1,234.50"}, "1234.5000"),
+    "two columns": ({"day": "20.11.2026", "hour": "10:00"}, "2026-11-20 10:00:00+00:00"),
+    "46355.5": ({"days": "46346.416666666664"}, "2026-11-20 10:00:00+00:00"),
+    "10:00:00,250": ({"logged": "2026-11-20 10:00:00,250"}, "2026-11-20 10:00:00.250000+00:00"),
+    "a zone in each": (
+        {"zone": "Asia/Tokyo", "local": "2026-11-20 19:00"},
+        "2026-11-20 10:00:00+00:00",
+    ),
+    "a list, of which": ({"items": [{"sku": "s-1"}, {"sku": "s-2"}]}, "s-1"),
+    "in other letters": ({"name": "購入"}, "purchase"),
+    "count from 1": ({"id": 1}, "till-1"),
+}
+"""By words of a row in the guide: a record, and what comes of it."""
+
+
+@pytest.mark.parametrize("row", EXPORTED)
+def test_recipe_of_the_guide_reads_what_it_says(
+    settings: Settings, tmp_path: Path, row: str
+) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "sources.md"
+    (line,) = [text for text in guide.read_text().splitlines() if "|" in text and row in text]
+    rule = line.split("| `")[-1].split("`")[0].replace("\\|", "|")
+    rules = {"event_name": '{ value = "a" }', "occurred_at": '"at"', "visitor_id": '"who"'}
+    rules |= {"currency": '{ value = "EUR" }', **dict([rule.split(" = ", 1)])}
+    text = 'description = "d"\nformat = "ndjson"\nlive = false\n[fields]\n'
+    define(tmp_path, text + "".join(f"{name} = {given}\n" for name, given in rules.items()))
+    record, expected = EXPORTED[row]
+    (file := tmp_path / "a.ndjson").write_text(
+        json.dumps({"at": "2026-11-20T10:00:00Z", "who": "v"} | record)
+    )
+    (event,) = load_file(
+        settings.model_copy(update={"definitions": tmp_path}), file, "mine"
+    ).to_dicts()
+    assert str(event[rule.split(" = ")[0]]) == expected
 
 
 def test_redacted_field_inside_others_reaches_no_table(settings: Settings, tmp_path: Path) -> None:

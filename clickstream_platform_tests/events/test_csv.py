@@ -41,6 +41,8 @@ def rows(folder: Path, content: bytes, *, name: str = "a.csv") -> list[tuple[obj
         pytest.param('"name","us\ner"\na,1\n', ["name", "us\ner"], id="line end in a name"),
         pytest.param('"name","us""er"\na,1\n', ["name", 'us"er'], id="quote in a name"),
         pytest.param("name,user\ra,1\r", ["name", "user"], id="lines end in CR"),
+        pytest.param("name,user,\na,1,\n", ["name", "user"], id="delimiter at each end"),
+        pytest.param("name,user,\na,1\n", ["name", "user"], id="delimiter at its end"),
     ],
 )
 def test_first_line_names_the_columns(tmp_path: Path, content: str, names: list[str]) -> None:
@@ -48,10 +50,20 @@ def test_first_line_names_the_columns(tmp_path: Path, content: str, names: list[
     assert (json.loads(payload), error) == (dict(zip(names, ["a", "1"], strict=True)), None)
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize("is_zipped", [True, False])
+def test_gz_is_seen_by_its_bytes_not_by_its_name(
+    tmp_path: Path, name: str, *, is_zipped: bool
+) -> None:
+    content = HEADER + b"a,1\n"
+    found = rows(tmp_path, gzip.compress(content) if is_zipped else content, name=name)
+    assert found == [(("a", "1"), None)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_first_line_that_is_not_utf8_is_said_to_be(tmp_path: Path, encoding: str) -> None:
     content = "größe,user\na,1\n".encode(encoding)
-    with pytest.raises(FileRefusedError, match="is not UTF-8 in its first line"):
+    with pytest.raises(FileRefusedError, match=r"is not UTF-8 in its first line; .*iconv"):
         rows(tmp_path, content)
 
 

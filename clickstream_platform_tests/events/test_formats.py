@@ -93,8 +93,16 @@ def test_csv_keeps_leading_zeros_and_rejects_torn_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        pytest.param("a.csv", b"a,a\n1,2\n", "does not name every column once", id="same name"),
-        pytest.param("a.csv", b"a,,b\n1,2,3\n", "does not name every column once", id="no name"),
+        pytest.param("a.csv", b"a,b,A\n1,2,3\n", "once: columns 1 and 3 of 3 have", id="same name"),
+        pytest.param("a.csv", b"a,,b\n1,2,3\n", "once: column 2 of 3 has no name", id="no name"),
+        pytest.param("a.csv", b"\na,b\n1,2\n", "once: it is empty", id="empty line first"),
+        pytest.param("a.csv", b"", "once: it is empty", id="empty CSV"),
+        pytest.param("a.json", b'[{"a":1},{"a":2}]', "is one JSON document", id="array"),
+        pytest.param(
+            "a.json", b'[\r\n{"a":1},\r\n{"a":2}\r\n]', "jq -c '.\\[\\]'", id="array on lines"
+        ),
+        pytest.param("a.json", b'\xef\xbb\xbf\n{\n  "a": 1\n}\n', "is one JSON", id="object"),
+        pytest.param("a.json", b'[{"a":1}]\n[{"a":2}]\n', "is one JSON", id="arrays"),
         pytest.param("a.parquet", b"PAR1 but not really", "is no Parquet", id="broken Parquet"),
     ],
 )
@@ -103,6 +111,29 @@ def test_file_that_cannot_be_read_at_all_is_refused(
 ) -> None:
     with pytest.raises(FileRefusedError, match=message):
         read(write(tmp_path, name, content), "canonical")
+
+
+def test_document_is_counted_as_refused_and_blocks_nobody(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for name, content in (("a.json", b'[{"a":1}]'), ("b.json", b'{"event_name":"a"}\n')):
+        load_file(settings, write(tmp_path, name, content), "web")
+    counted = fates(settings, "web")
+    assert (counted["refused_files"], counted["received"]) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "EXPORT.TSV", "a.Tsv.gz"])
+def test_ending_of_tabbed_files_is_seen_in_capitals_too(tmp_path: Path, name: str) -> None:
+    ((payload, error),) = read(write(tmp_path, name, b"a\tb\n1\t2\n"), "canonical")
+    assert (json.loads(payload), error) == ({"a": "1", "b": "2"}, None)
+
+
+@pytest.mark.parametrize("first", [b"[", b'[{"a":1}]', b"{", b"[INFO] begins", b'{"a":'])
+def test_odd_first_line_does_not_make_a_document_of_sound_ones(
+    tmp_path: Path, first: bytes
+) -> None:
+    rows = read(write(tmp_path, "a.json", first + b'\n{"a":1}\n{"a":2}\n'), "canonical")
+    assert [payload for payload, _ in rows][1:] == ['{"a":1}', '{"a":2}']
 
 
 def test_combined_log_lines_become_records(tmp_path: Path) -> None:
