@@ -253,7 +253,7 @@ def test_column_that_a_record_may_have_is_none_misspelt(
     load_adapters(define(tmp_path, f'{text}page_url = "{path}"\n'))
 
 
-EXPORTED = {
+EXPORTED: dict[str, tuple[dict[str, object], str]] = {
     "1.234,50": ({"total": "1.234,50"}, "1234.5000"),
     "USD 1,234.50": ({"total": "USD 1,234.50"}, "1234.5000"),
     "two columns": ({"day": "20.11.2026", "hour": "10:00"}, "2026-11-20 10:00:00+00:00"),
@@ -283,7 +283,7 @@ def test_recipe_of_the_guide_reads_what_it_says(
     define(tmp_path, text + "".join(f"{name} = {given}\n" for name, given in rules.items()))
     record, expected = EXPORTED[row]
     (file := tmp_path / "a.ndjson").write_text(
-        json.dumps({"at": "2026-11-20T10:00:00Z", "who": "v"} | record)
+        json.dumps({"at": "2026-11-20T10:00:00Z", "who": "v", **record})
     )
     (event,) = load_file(
         settings.model_copy(update={"definitions": tmp_path}), file, "mine"
