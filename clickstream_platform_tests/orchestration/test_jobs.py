@@ -110,8 +110,14 @@ def test_daily_close_takes_tidies_tells_and_draws(
 
 
 def test_sync_takes_its_turn_after_segments_and_reads_no_broken_ones(
-    settings: Settings, instance: dg.DagsterInstance
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert settings.definitions is not None
+    own = shutil.copytree(settings.definitions, tmp_path / "own")  # others share those
+    monkeypatch.setenv("CLICKSTREAM_DEFINITIONS", str(own))
     visit(settings, 2)
     result = run(settings, instance, "ingest_tick")
     done = [event.step_key for event in result.all_events if event.is_step_success]
@@ -120,8 +126,7 @@ def test_sync_takes_its_turn_after_segments_and_reads_no_broken_ones(
     lake = Lake(settings.lake_folder)
     told = lake.version("crm_syncs")
     lake.append("segments", lake.scan("segments").collect())  # each twice: not its grain
-    lock = settings.definitions / "segments" / "broken.toml"  # type: ignore[operator]  # it is set
-    lock.write_text("owner = 1")
+    (own / "segments" / "broken.toml").write_text("owner = 1")
     result = run(settings, instance, "daily_close")
     failed = [event.step_key for event in result.all_events if event.is_step_failure]
     assert failed == ["segments", "syncs"]
