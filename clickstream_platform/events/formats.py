@@ -6,37 +6,30 @@ file only where nothing in it can be read.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
 import polars as pl
-import pyarrow as pa
 
-from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.events.adapters import Adapter, quoted
+from clickstream_platform.events.adapters import Adapter
 from clickstream_platform.events.columns import COMBINED_LOG, snowplow_fields
-from clickstream_platform.events.csv_text import (
-    MAX_RECORD_BYTES,
-    Form,
-    header_of,
-    is_regular,
-    records,
+from clickstream_platform.events.csv_files import read_csv
+from clickstream_platform.events.record_frames import (
+    RECORDS,
+    FileRefusedError,
+    frames_of,
+    opened_duckdb,
+    unreadable,
 )
 from clickstream_platform.events.records import compact
-from clickstream_platform.events.unzipped import TORN, TornGzipError, is_zipped, pieces
-
-RECORDS = {"payload": pl.String(), "read_error": pl.String()}
-"""Columns of what readers yield, in the order of the file."""
+from clickstream_platform.events.unzipped import TORN, TornGzipError, pieces
 
 BLOCK_BYTES = 48 * 2**20
 """Text of a frame; a record longer than this is refused."""
 
 PARQUET_MAGIC = b"PAR1"
-CHUNK_ROWS = 100_000
 
 SEPARATOR = b"\x1f"
 """A byte that lines of text hardly ever hold."""
@@ -49,17 +42,6 @@ SESSION_ENTITY = "/client_session/"
 """Schema of Snowplow's entity that holds the visitor and the session of an app."""
 
 Reader = Callable[[Path, Adapter], Iterator[pl.DataFrame]]
-
-
-class FileRefusedError(ClickstreamError, ValueError):
-    """A landed file cannot be read at all."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        self.reason = reason
-        super().__init__(
-            f"{path.name}: {reason}. Nothing of it was taken; replace it by a sound file, "
-            "or mend its adapter."
-        )
 
 
 def read_records(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
@@ -119,7 +101,7 @@ def lines(path: Path) -> Iterator[pl.DataFrame]:
     if split:
         yield pl.concat(split, rechunk=False)
     if torn:
-        yield _unreadable(rest.decode("utf-8", errors="replace"), TORN)
+        yield unreadable(rest.decode("utf-8", errors="replace"), TORN)
     elif rest.strip():
         yield _split(rest + b"\n")
 
@@ -159,10 +141,6 @@ def _split_carefully(text: bytes) -> pl.DataFrame:
             payloads.append(stripped.decode("utf-8", errors="replace"))
             errors.append("is not UTF-8")
     return pl.DataFrame({"payload": payloads, "read_error": errors}, schema=RECORDS)
-
-
-def _unreadable(text: str, reason: str) -> pl.DataFrame:
-    return pl.DataFrame({"payload": [text], "read_error": [reason]}, schema=RECORDS)
 
 
 def _read_ndjson(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
@@ -296,175 +274,13 @@ def _without_nulls(record: pl.Expr) -> pl.Expr:
     return record.str.replace_all(r'"[a-z0-9_]+":null,?', "").str.replace(",}", "}", literal=True)
 
 
-def _read_csv(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:
-    is_tabbed = ".tsv" in map(str.lower, path.suffixes) and adapter.delimiter == ","
-    delimiter = "\t" if is_tabbed else adapter.delimiter
-    form = Form(delimiter, adapter.quote)
-    names = _columns_of(path, adapter, form)
-    try:
-        reader = _read_csv_fast if is_regular(partial(pieces, path), form) else _read_csv_carefully
-    except TornGzipError:
-        reader = _read_csv_carefully
-    yield from reader(path, adapter, form, names)
-
-
-def _read_csv_fast(
-    path: Path, adapter: Adapter, form: Form, names: Sequence[str]
-) -> Iterator[pl.DataFrame]:
-    columns = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in names)
-    options = [
-        "auto_detect=false",
-        f"delim={quoted(form.delimiter)}",
-        f"quote={quoted(form.quote)}",
-        f"escape={quoted(form.quote)}",
-        f"columns={{{columns}}}",
-        "header=false",
-        f"skip={adapter.skip_lines if adapter.columns else 1}",
-        "strict_mode=true",
-        "null_padding=false",
-        "store_rejects=true",
-        "rejects_limit=0",
-        f"max_line_size={MAX_RECORD_BYTES}",
-        "parallel=false",
-        f"compression={'gzip' if is_zipped(path) else 'none'}",  # not by its name
-    ]
-    with _duckdb() as connection:
-        query = (
-            "SELECT CAST(to_json(r) AS VARCHAR) AS payload "
-            f"FROM read_csv(?, {', '.join(options)}) r"
-        )
-        try:
-            yield from _frames(connection, query, path)
-            # DuckDB may blame one line for several columns; a record is rejected once.
-            rejected = connection.sql(
-                "SELECT any_value(csv_line) AS payload, "
-                "lower(replace(string_agg(DISTINCT CAST(error_type AS VARCHAR), ', '), '_', ' ')) "
-                "AS read_error FROM reject_errors GROUP BY line ORDER BY line"
-            ).pl()
-        except duckdb.Error:
-            raise FileRefusedError(path, "is no CSV") from None
-    if not rejected.is_empty():
-        yield rejected.cast(pl.Schema(RECORDS))
-
-
-def _read_csv_carefully(
-    path: Path, adapter: Adapter, form: Form, names: Sequence[str]
-) -> Iterator[pl.DataFrame]:
-    """Read what the fast reader would leave out or refuse: see `csv_text`."""
-    until = _UntilTorn(path)
-    rows = records(until, names, form, skip_lines=adapter.skip_lines if adapter.columns else 0)
-    if not adapter.columns:
-        next(rows, None)  # the names
-    while chunk := list(islice(rows, CHUNK_ROWS)):
-        yield pl.DataFrame(chunk, schema=RECORDS, orient="row")
-    if until.cut is not None:
-        yield _unreadable(until.cut.decode("utf-8", errors="replace"), TORN)
-
-
-class _UntilTorn:
-    """The whole lines of a file; ``cut`` is the line at which its gz stream ends early, if so."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.cut: bytes | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        rest = b""
-        try:
-            for piece in pieces(self._path):
-                text = rest + piece
-                end = text.rfind(b"\n") + 1
-                rest = text[end:]
-                yield text[:end]
-        except TornGzipError as error:
-            text = rest + error.rest
-            end = text.rfind(b"\n") + 1
-            self.cut = text[end:]
-            yield text[:end]
-        else:
-            yield rest
-
-
-def _columns_of(path: Path, adapter: Adapter, form: Form) -> Sequence[str]:
-    """Names of the columns; every one is read as text: a guessed type turns `00123` into 123."""
-    if adapter.columns:
-        return adapter.columns
-    try:
-        first = next(pieces(path), b"")
-    except TornGzipError as error:
-        first = error.rest
-    names = header_of(first, form)
-    if any(set(name) & {"\0", "\ufffd"} for name in names):
-        raise FileRefusedError(path, f"is not UTF-8 in its first line; {_AS_UTF8}")
-    if len(names) > 1 and not names[-1]:
-        names.pop()  # a delimiter at the end, as lines have it
-    if fault := _fault_of(names):
-        reason = f"its first line does not name every column once: {fault}"
-        raise FileRefusedError(path, f"{reason}; see delimiter and columns of its adapter")
-    return names
-
-
-_AS_UTF8 = "write it anew as UTF-8: iconv -f UTF-16 -t UTF-8, or -f WINDOWS-1252"
-
-
-def _fault_of(names: Sequence[str]) -> str:
-    """What is wrong with names of columns; nothing where each is there once."""
-    if not any(names):
-        return "it is empty"
-    # Columns are told by their places: where a file names none, the first line is a record.
-    places: dict[str, int] = {}
-    for place, name in enumerate(names, start=1):
-        if not name:
-            return f"column {place} of {len(names)} has no name"
-        # The engine that reads them takes names for equal that differ in capitals alone.
-        first = places.setdefault(name.lower(), place)
-        if first != place:
-            return f"columns {first} and {place} of {len(names)} have the same"
-    return ""
-
-
 def _read_parquet(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
-    with _duckdb() as connection:
+    with opened_duckdb() as connection:
         query = "SELECT CAST(to_json(r) AS VARCHAR) AS payload FROM read_parquet(?) r"
         try:
-            yield from _frames(connection, query, path)
+            yield from frames_of(connection, query, path)
         except duckdb.Error:
             raise FileRefusedError(path, "is no Parquet, or is cut off") from None
-
-
-def _duckdb() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(
-        config={
-            "threads": 2,
-            "memory_limit": "1GB",
-            "preserve_insertion_order": True,
-            "python_enable_replacements": False,
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        }
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
-
-
-def _frames(
-    connection: duckdb.DuckDBPyConnection, query: str, path: Path
-) -> Iterator[pl.DataFrame]:
-    reader = connection.execute(query, [str(path)]).to_arrow_reader(CHUNK_ROWS)
-    batches: list[pa.RecordBatch] = []
-    for batch in reader:
-        # DuckDB hands out a few thousand rows at a time, whatever it is asked for.
-        batches.append(batch)
-        if sum(held.num_rows for held in batches) >= CHUNK_ROWS:
-            yield _joined(batches)
-            batches = []
-    if batches:
-        yield _joined(batches)
-
-
-def _joined(batches: list[pa.RecordBatch]) -> pl.DataFrame:
-    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches)))
-    return frame.select(pl.col("payload"), read_error=pl.lit(None, pl.String))
 
 
 def _flatten_ga4(frame: pl.DataFrame) -> pl.DataFrame:
@@ -502,6 +318,6 @@ _READERS: dict[str, Reader] = {
     "ndjson": _read_ndjson,
     "combined_log": _read_combined_log,
     "snowplow_tsv": _read_snowplow,
-    "csv": _read_csv,
+    "csv": read_csv,
     "parquet": _read_parquet,
 }

@@ -21,7 +21,7 @@ import pyarrow as pa
 from clickstream_platform.errors import ClickstreamError
 from clickstream_platform.events.adapters import Adapter, adapter_for, load_adapters
 from clickstream_platform.events.door import Door, minimised, open_door
-from clickstream_platform.events.formats import FileRefusedError, read_records
+from clickstream_platform.events.formats import read_records
 from clickstream_platform.events.landed import (
     ENDINGS,
     LandedFile,
@@ -31,6 +31,7 @@ from clickstream_platform.events.landed import (
     sha256_of,
 )
 from clickstream_platform.events.ledger import Batch, Ledger, Progress, batch_of
+from clickstream_platform.events.record_frames import FileRefusedError
 from clickstream_platform.events.records import open_duckdb
 from clickstream_platform.lake import Lake, Refreshed, adapt, arrow_schema, polars_schema, turn
 from clickstream_platform.privacy.landed import LandedBatch, take_out_records

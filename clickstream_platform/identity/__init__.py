@@ -6,6 +6,7 @@ from clickstream_platform.identity.blocked import (
     blocked_ids,
     load_blocked,
 )
+from clickstream_platform.identity.clusters import Cluster, Score, score_matches
 from clickstream_platform.identity.components import (
     Components,
     component_labels,
@@ -23,15 +24,10 @@ from clickstream_platform.identity.decisions import (
 from clickstream_platform.identity.history import identity_as_of, merges_around
 from clickstream_platform.identity.links import identity_links, merge_links
 from clickstream_platform.identity.matching import (
-    Cluster,
     Matches,
     MatchRules,
-    Score,
-    VisitorMatches,
     match_records,
     match_rules,
-    match_visitors,
-    score_matches,
 )
 from clickstream_platform.identity.people import map_identities, people_as_of, with_person
 from clickstream_platform.identity.refresh import METHOD, refresh_identity
@@ -41,6 +37,7 @@ from clickstream_platform.identity.rules import (
     identifier_rules,
     load_rules,
 )
+from clickstream_platform.identity.visitors import VisitorMatches, match_visitors
 
 __all__ = [
     "BLOCKED_IDS",

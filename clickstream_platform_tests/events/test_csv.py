@@ -11,7 +11,7 @@ import pytest
 
 from clickstream_platform.events.adapters import Adapter
 from clickstream_platform.events.csv_text import MAX_RECORD_BYTES, Form, is_regular
-from clickstream_platform.events.formats import FileRefusedError
+from clickstream_platform.events.record_frames import FileRefusedError
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.events.door import drop, fates, keep_promises, take
 from clickstream_platform_tests.events.test_formats import read, write

@@ -12,7 +12,7 @@ import pytest
 from clickstream_platform.events import load_adapters, read_records
 from clickstream_platform.events.adapters import Adapter
 from clickstream_platform.events.columns import snowplow_fields
-from clickstream_platform.events.formats import FileRefusedError
+from clickstream_platform.events.record_frames import FileRefusedError
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.events.door import fates, load_file, quarantined

@@ -6,16 +6,12 @@ import polars as pl
 import pytest
 
 from clickstream_platform.identity import match_records, refresh_identity, score_matches
+from clickstream_platform.identity.clusters import cluster_matches, pairs_of
 from clickstream_platform.identity.comparisons import Comparison
 from clickstream_platform.identity.features import consented_events, visitor_features
-from clickstream_platform.identity.matching import (
-    MatchRules,
-    TooFewRecordsError,
-    cluster_matches,
-    match_visitors,
-    pairs_of,
-)
+from clickstream_platform.identity.matching import MatchRules, TooFewRecordsError
 from clickstream_platform.identity.people import with_person
+from clickstream_platform.identity.visitors import match_visitors
 from clickstream_platform.lake import Lake, connect, view
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import load_file

@@ -14,6 +14,12 @@ from pydantic import ValidationError
 import clickstream_platform
 from clickstream_platform.errors import DefinitionError
 from clickstream_platform.identity import decide, refresh_identity
+from clickstream_platform.identity.clusters import (
+    cluster_matches,
+    known_apart,
+    pairs_of,
+    score_matches,
+)
 from clickstream_platform.identity.comparisons import Comparison
 from clickstream_platform.identity.matching import (
     DEFINITION,
@@ -21,16 +27,11 @@ from clickstream_platform.identity.matching import (
     MatchRules,
     TooFewRecordsError,
     UnknownColumnError,
-    cluster_matches,
-    known_apart,
-    known_users,
     load_match_rules,
     match_records,
     match_rules,
-    match_visitors,
-    pairs_of,
-    score_matches,
 )
+from clickstream_platform.identity.visitors import known_users, match_visitors
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.frames import (
@@ -349,7 +350,7 @@ def alike(monkeypatch: pytest.MonkeyPatch) -> None:
         found = combinations(records["record_id"], 2)
         return Matches(pairs(*((*pair, 0.99) for pair in found)), 0)
 
-    monkeypatch.setattr("clickstream_platform.identity.matching.match_records", match)
+    monkeypatch.setattr("clickstream_platform.identity.visitors.match_records", match)
 
 
 def agreed(visitor: str, **more: object) -> dict[str, object]:
@@ -398,9 +399,16 @@ def test_matches_reach_the_command_line_and_nothing_else() -> None:
     asking = {
         file.relative_to(package).as_posix()
         for file in package.rglob("*.py")
-        if re.search(r"match_(visitors|records)|identity\.matching", file.read_text())
+        if re.search(
+            r"match_(visitors|records)|identity\.(matching|clusters|visitors)", file.read_text()
+        )
     }
-    assert asking == {"identity/__init__.py", "identity/matching.py", "cli/identities.py"}
+    assert asking == {
+        "identity/__init__.py",
+        "identity/matching.py",
+        "identity/visitors.py",
+        "cli/identities.py",
+    }
 
 
 @pytest.mark.usefixtures("alike")

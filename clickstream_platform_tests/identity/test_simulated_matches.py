@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clickstream_platform.identity.matching import match_records, match_rules, score_matches
+from clickstream_platform.identity.clusters import score_matches
+from clickstream_platform.identity.matching import match_records, match_rules
 from clickstream_platform.simulator import Simulation, simulate, truth
 
 SHOP = Simulation(
