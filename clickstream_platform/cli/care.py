@@ -233,7 +233,10 @@ def _segments(settings: "Settings") -> Check:
     ):
         remedy = "Compare with `clickstream sql` on events, and with channels.toml."
         return Check("segments", "warn", "; ".join(doubts), remedy)
-    return Check("segments", "ok", f"{counted(len(own), 'own one')}; what they name is there")
+    found = (
+        f"{counted(len(own), 'own one')}; what they name is there" if own else "none of your own"
+    )
+    return Check("segments", "ok", found)
 
 
 def _query_keys(settings: "Settings") -> Check:

@@ -15,13 +15,9 @@ import duckdb
 import polars as pl
 
 from clickstream_platform.privacy.audit import replace_file
+from clickstream_platform.privacy.files import GZIP_MAGIC, sha256_of, text_blocks
 from clickstream_platform.privacy.identifiers import canonical
-from clickstream_platform.privacy.landed import (
-    GZIP_MAGIC,
-    RewrittenFile,
-    sha256_of,
-    text_blocks,
-)
+from clickstream_platform.privacy.landed import RewrittenFile
 from clickstream_platform.privacy.needles import Needles, is_distinctive
 from clickstream_platform.privacy.subjects import Subject
 from clickstream_platform.settings import Settings

@@ -13,8 +13,8 @@ from deltalake.exceptions import CommitFailedError
 
 from clickstream_platform.lake import Engine, Lake, connect, polars_schema, view
 from clickstream_platform.lake.history import scrub_history
+from clickstream_platform.privacy.files import sha256_of
 from clickstream_platform.privacy.identifiers import surrogate
-from clickstream_platform.privacy.landed import sha256_of
 from clickstream_platform.privacy.needles import Needles
 from clickstream_platform.privacy.subjects import (
     Replacement,

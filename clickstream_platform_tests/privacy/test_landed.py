@@ -21,7 +21,7 @@ from clickstream_platform.events import (
 from clickstream_platform.events.columns import snowplow_fields
 from clickstream_platform.lake import Lake, turn
 from clickstream_platform.privacy import mend_leaks
-from clickstream_platform.privacy.landed import text_blocks
+from clickstream_platform.privacy.files import text_blocks
 from clickstream_platform.privacy.residual import scan_residue
 from clickstream_platform.settings import Settings
 from clickstream_platform_tests.privacy.household import (
