@@ -21,7 +21,7 @@ from clickstream_platform.events.record_frames import (
     RECORDS,
     FileRefusedError,
     frames_of,
-    opened_duckdb,
+    reading_engine,
     unreadable,
 )
 from clickstream_platform.events.unzipped import TORN, TornGzipError, is_zipped, pieces
@@ -60,7 +60,7 @@ def _read_csv_fast(
         "parallel=false",
         f"compression={'gzip' if is_zipped(path) else 'none'}",  # not by its name
     ]
-    with opened_duckdb() as connection:
+    with reading_engine() as connection:
         query = (
             "SELECT CAST(to_json(r) AS VARCHAR) AS payload "
             f"FROM read_csv(?, {', '.join(options)}) r"

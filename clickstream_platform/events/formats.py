@@ -20,7 +20,7 @@ from clickstream_platform.events.record_frames import (
     RECORDS,
     FileRefusedError,
     frames_of,
-    opened_duckdb,
+    reading_engine,
     unreadable,
 )
 from clickstream_platform.events.records import compact
@@ -275,7 +275,7 @@ def _without_nulls(record: pl.Expr) -> pl.Expr:
 
 
 def _read_parquet(path: Path, adapter: Adapter) -> Iterator[pl.DataFrame]:  # noqa: ARG001 - one form for all readers
-    with opened_duckdb() as connection:
+    with reading_engine() as connection:
         query = "SELECT CAST(to_json(r) AS VARCHAR) AS payload FROM read_parquet(?) r"
         try:
             yield from frames_of(connection, query, path)

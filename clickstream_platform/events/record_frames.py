@@ -31,7 +31,7 @@ def unreadable(text: str, reason: str) -> pl.DataFrame:
     return pl.DataFrame({"payload": [text], "read_error": [reason]}, schema=RECORDS)
 
 
-def opened_duckdb() -> duckdb.DuckDBPyConnection:
+def reading_engine() -> duckdb.DuckDBPyConnection:
     """An engine that reads files in their order and fetches nothing."""
     connection = duckdb.connect(
         config={
