@@ -111,8 +111,9 @@ def _hints(
             yield f"Quarantined, and why: [bold]clickstream quarantine show --source {source}[/]"
         if row["too_late"]:
             yield (
-                "Too late: older than the horizon when they arrived. History is imported through "
-                "an adapter with [bold]live = false[/]; `lateness_horizon_days` widens it."
+                "Too late: older than the horizon, of a source that delivers young events, too. "
+                "History is imported through an adapter with [bold]live = false[/], or one with a "
+                "wider `lateness_horizon_days`; then [bold]clickstream quarantine replay[/]."
             )
         if row["duplicate"] and (conflicts := _conflicts(settings, source)):
             yield (

@@ -75,6 +75,11 @@ def violation_codes() -> frozenset[str]:
     return frozenset({rule.code for rule in row_rules()} | {TOO_LATE})
 
 
+def lateness_horizon(adapter: Adapter, settings: Settings) -> int:
+    """Age of the oldest event that a live source may still deliver, in microseconds."""
+    return round((adapter.lateness_horizon_days or settings.lateness_horizon_days) * DAY_US)
+
+
 def staged_sql(adapter: Adapter, settings: Settings, raw: str, *, tried: bool = False) -> str:
     """SQL for the records of one source as typed rows, with the verdict of the rules.
 
@@ -98,9 +103,9 @@ def staged_sql(adapter: Adapter, settings: Settings, raw: str, *, tried: bool = 
     given = ", ".join(f"{adapter.rule_sql(name, tried=tried)} AS {name}" for name in fields)
     failed = f"coalesce(read_error, {adapter.failed_sql(*fields)})" if tried else "read_error"
     texts = ", ".join(f"{_text(adapter, name)} AS {name}" for name in fields)
-    horizon = adapter.lateness_horizon_days or settings.lateness_horizon_days
+    horizon = lateness_horizon(adapter, settings)
     bad = " OR ".join(f"coalesce({rule.broken}, false)" for rule in row_rules())
-    too_late = f"received_us - occurred_us > {round(horizon * DAY_US)}" if adapter.live else "false"
+    too_late = f"received_us - occurred_us > {horizon}" if adapter.live else "false"
     bounded = ", ".join(
         f"CASE WHEN {name}_us BETWEEN -{MOST_US} AND {MOST_US} THEN {name}_us END AS {name}_us"
         for name in TIME_FIELDS

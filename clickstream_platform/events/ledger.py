@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS refusals (batch_id TEXT PRIMARY KEY, adapter_sha256 TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS deliveries (source TEXT PRIMARY KEY, live_since TEXT);
 """
 
 
@@ -270,6 +271,40 @@ class Ledger:
                         f"UPDATE batches SET {fate} = ? WHERE batch_id = ?",
                         (number, batch_id),
                     )
+
+    # -- Sources -------------------------------------------------------------------------------
+
+    def live_since(self, source: str) -> datetime | None:
+        """When the first file arrived in which the source delivered something that was young.
+
+        A ledger of an earlier version does not know; there it is the source's first file.
+        """
+        noted = self._read("SELECT live_since FROM deliveries WHERE source = ?", (source,))
+        if not noted:
+            query = "SELECT min(arrived_at) AS live_since FROM batches WHERE source = ?"
+            noted = self._read(f"{query} AND state = 'loaded'", (source,))
+        (since,) = (row["live_since"] for row in noted) if noted else (None,)
+        return None if since is None else datetime.fromisoformat(str(since))
+
+    def has_history_only(self, source: str) -> bool:
+        """Whether all that was loaded of a source was old when it arrived."""
+        query = "SELECT 1 AS found FROM deliveries WHERE source = ? AND live_since IS NULL"
+        return bool(self._read(query, (source,)))
+
+    def note_delivery(self, source: str, *, live_since: datetime | None) -> None:
+        """Note since when a source delivers what is young, or that it has not yet."""
+        since = None if live_since is None else live_since.isoformat()
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO deliveries VALUES (?, ?)", (source, since))
+
+    def forget_deliveries(self) -> None:
+        """Hold every source for one that has not delivered anything young, until it is loaded."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO deliveries SELECT DISTINCT source, NULL FROM batches"
+            )
+
+    # -- Sums ----------------------------------------------------------------------------------
 
     def batches(self) -> list[dict[str, object]]:
         """Every batch, in order of arrival."""

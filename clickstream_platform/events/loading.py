@@ -24,10 +24,13 @@ from clickstream_platform.events.agents import parse_agents
 from clickstream_platform.events.canonical import (
     computed_sql,
     event_columns,
+    lateness_horizon,
     pages_sql,
     referrers_sql,
+    staged_sql,
     violations_sql,
 )
+from clickstream_platform.events.lateness import JUDGED, VERDICTS, judged_lateness
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.records import each_tried_alone, open_duckdb
 from clickstream_platform.lake import Lake, Refreshed, adapt, polars_schema, read_files, turn
@@ -158,6 +161,8 @@ def _reopened(
         or row["batch_id"] in again
         or any(s <= datetime.fromisoformat(str(row["arrived_at"])) < s + HOUR for s in hours)
     ]
+    if full:
+        ledger.forget_deliveries()
     if chosen:
         ledger.set_state(chosen, "loading")
     return chosen + sorted(again)
@@ -223,6 +228,7 @@ class Chunk:
 
     source: str
     batch_ids: tuple[str, ...]
+    first_arrived_at: datetime
     arrival_dates: tuple[date, ...]
     ordinals: tuple[int, int] | None = None
     is_last: bool = True
@@ -258,9 +264,10 @@ def _chunk(
     *,
     is_last: bool = True,
 ) -> Chunk:
-    dates = {datetime.fromisoformat(str(batch["arrived_at"])).date() for batch in batches}
+    arrived = [datetime.fromisoformat(str(batch["arrived_at"])) for batch in batches]
+    dates = tuple(sorted({moment.date() for moment in arrived}))
     ids = tuple(str(batch["batch_id"]) for batch in batches)
-    return Chunk(source, ids, tuple(sorted(dates)), ordinals, is_last)
+    return Chunk(source, ids, min(arrived), dates, ordinals, is_last)
 
 
 class Loader:
@@ -269,9 +276,11 @@ class Loader:
     def __init__(self, lake: Lake, settings: Settings) -> None:
         self.lake = lake
         self.settings = settings
+        self.ledger = Ledger(settings.state)
         self.policy = load_policy(settings.definitions)
         self.bot_rules = load_bot_rules(settings.definitions)
         self.click_ids = tuple(load_channel_rules(settings.definitions).click_ids)
+        self.newest: dict[str, int] = {}
 
     def load(self, chunk: Chunk, adapter: Adapter, outcome: Outcome) -> None:
         """Load the raw events of one chunk."""
@@ -280,14 +289,11 @@ class Loader:
             return
         self.lake.require_sound("raw_events", files)
         chosen = f"batch_id IN ({', '.join(map(quoted, chunk.batch_ids))})"
+        raw = f"(SELECT * FROM ({read_files(self.lake, 'raw_events', files)}) WHERE {chosen})"
+        stretch = raw
         if chunk.ordinals:
-            chosen += f" AND ordinal BETWEEN {chunk.ordinals[0]} AND {chunk.ordinals[1]}"
-        rows = read_files(self.lake, "raw_events", files)
-        raw = f"(SELECT * FROM ({rows}) WHERE {chosen})"
-        self.load_relation(raw, adapter, outcome)
-
-    def load_relation(self, raw: str, adapter: Adapter, outcome: Outcome) -> None:
-        """Load a relation with the columns of raw_events."""
+            first, last = chunk.ordinals
+            stretch = f"(SELECT * FROM {raw} WHERE ordinal BETWEEN {first} AND {last})"
         spill = self.settings.state / "spill"
         spill.mkdir(parents=True, exist_ok=True)
         with open_duckdb(
@@ -295,16 +301,50 @@ class Loader:
         ) as connection:
             # A relation is computed on every thread; the result of execute() on one.
             try:
-                rows = connection.sql(computed_sql(adapter, self.settings, raw)).to_arrow_table()
+                rows = connection.sql(
+                    computed_sql(adapter, self.settings, stretch)
+                ).to_arrow_table()
             except (duckdb.DataError, duckdb.InvalidInputException):  # the adapter's, for a record
-                tried = computed_sql(adapter, self.settings, raw, tried=True)
+                tried = computed_sql(adapter, self.settings, stretch, tried=True)
                 with each_tried_alone(connection):
                     rows = connection.sql(tried).to_arrow_table()
+            if adapter.live:
+                rows = self._late_judged(connection, rows, chunk, adapter, raw)
             rows = rows.append_column("row_id", pa.array(np.arange(rows.num_rows)))
             connection.register("staged", rows)
             self._settle_repetitions(connection)
             staged = pl.DataFrame(pl.from_arrow(rows, rechunk=False))
             self._write(connection, staged, adapter, outcome)
+
+    def _late_judged(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        rows: pa.Table,
+        chunk: Chunk,
+        adapter: Adapter,
+        raw: str,
+    ) -> pa.Table:
+        """Take what is history of a source, not late, from what is too late by arrival."""
+        since = self.ledger.live_since(chunk.source)
+        if since is not None and since < chunk.first_arrived_at:
+            return rows
+        if chunk.ordinals and chunk.batch_ids[0] not in self.newest:
+            staged = staged_sql(adapter, self.settings, raw, tried=True)
+            query = f"SELECT max(occurred_us) FROM ({staged}) WHERE NOT is_bad"
+            with each_tried_alone(connection):
+                ((newest,),) = connection.execute(query).fetchall()
+            self.newest = {} if newest is None else {chunk.batch_ids[0]: newest}
+        judged = judged_lateness(
+            pl.DataFrame(pl.from_arrow(rows.select(JUDGED))),
+            horizon=lateness_horizon(adapter, self.settings),
+            live_since=since,
+            newest=self.newest if chunk.ordinals else None,
+        )
+        self.ledger.note_delivery(chunk.source, live_since=judged.live_since)
+        for name in VERDICTS:
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, name, judged.verdicts[name].to_arrow())
+        return rows
 
     def _settle_repetitions(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Decide which of several arrivals of an event stays: the earliest, wherever it lies.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from clickstream_platform.events import load_adapters
+from clickstream_platform.events import Ledger, load_adapters
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 
@@ -21,7 +21,7 @@ class Watermark(NamedTuple):
     """Event time of it; what lies in the future by a wrong clock does not count."""
     age: timedelta
     is_live: bool
-    """Events come as they happen: history that was imported is never late."""
+    """Events come as they happen, and have begun to: history that was imported is never late."""
 
     @property
     def is_late(self) -> bool:
@@ -40,7 +40,7 @@ def watermarks(lake: Lake, settings: Settings, *, now: datetime) -> list[Waterma
         settings: Where the user's own adapters lie.
         now: Time to measure ages by.
     """
-    adapters = load_adapters(settings.definitions)
+    adapters, ledger = load_adapters(settings.definitions), Ledger(settings.state)
     newest = (
         lake.scan("events")
         .filter(pl.col("occurred_at") <= now, ~pl.col("is_synthetic"))
@@ -54,7 +54,8 @@ def watermarks(lake: Lake, settings: Settings, *, now: datetime) -> list[Waterma
             source=source,
             newest_at=newest_at,
             age=now - newest_at,
-            is_live=source not in adapters or adapters[source].live,
+            is_live=(source not in adapters or adapters[source].live)
+            and not ledger.has_history_only(source),
         )
         for source, newest_at in newest.iter_rows()
     ]
