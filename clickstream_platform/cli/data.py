@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -137,7 +137,7 @@ def _conflicts(settings: "Settings", source: str) -> int:
 @app.command(epilog="Example: `clickstream simulate --events 1_000_000 --days 90 --seed 7`")
 def simulate(
     events: Annotated[int, typer.Option(min=1, help="About how many events.")] = 200_000,
-    days: Annotated[int, typer.Option(min=1, help="Length of the window.")] = 30,
+    days: Annotated[int, typer.Option(min=1, max=36_500, help="Length of the window.")] = 30,
     until: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Last day.", show_default="yesterday"),
@@ -169,7 +169,7 @@ def simulate(
         return
     last = clock().date() - timedelta(days=1) if until is None else until.date()
     simulation = Simulation(
-        start=last - timedelta(days=days - 1),
+        start=date.fromordinal(max(1, last.toordinal() - days + 1)),
         days=days,
         events=events,
         seed=seed,

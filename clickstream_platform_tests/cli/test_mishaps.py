@@ -295,6 +295,11 @@ def test_list_of_networks_stays_in_its_folder(tmp_path: Path) -> None:
     assert not [*tmp_path.rglob("mine.txt")]
 
 
+def test_a_window_before_all_calendars_is_refused(tmp_path: Path) -> None:
+    found = clickstream("simulate", "--until", "0001-01-01", data=tmp_path)
+    assert "start must be a date between 1970-01-01" in str(found.exception)
+
+
 def test_cut_off_parquet_is_refused_without_words_of_the_engine(tmp_path: Path) -> None:
     file = tmp_path / "cut.parquet"
     file.write_bytes(b"PAR1 and then nothing")
