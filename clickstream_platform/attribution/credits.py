@@ -75,7 +75,7 @@ def attribution_credits(
 
     Raises:
         ParameterError: ``half_life`` or ``lookback`` is not longer than zero, or ``ends_shares``
-            are not shares of one whole.
+            are not shares of one whole, the last above 0.
 
     Source:
         First, last, linear and position as in Snowplow's attribution package; last non-direct and
@@ -84,8 +84,9 @@ def attribution_credits(
     for name, value in (("lookback", lookback), ("half_life", half_life)):
         if value <= timedelta(0):
             raise ParameterError(name, value, "must be longer than zero", instead="timedelta(7)")
-    if min(ends_shares) < 0 or not 0 < sum(ends_shares) <= 1:
-        name, rule = "ends_shares", "must be two shares of one whole"
+    if min(ends_shares) < 0 or ends_shares[-1] == 0 or sum(ends_shares) > 1:
+        # The last touchpoint has what rounding leaves: it cannot be one that earns nothing.
+        name, rule = "ends_shares", "must be two shares of one whole, the last above 0"
         raise ParameterError(name, ends_shares, rule, instead=str(ENDS_SHARES))
     paths = eligible_paths(touchpoints, conversions, lookback=lookback)
     return _shared(_weighed(paths, half_life=half_life, ends_shares=ends_shares))

@@ -23,7 +23,9 @@ class EngagementScores(pa.DataFrameModel):
     score: float = pa.Field(ge=0, description="Sum of weights, decayed to anchored_at.")
     sessions: int = pa.Field(ge=1, description="Sessions that count.")
     first_seen_at: Instant = pa.Field(description="Start of the first session.")
-    conversions: int = pa.Field(ge=0, description="Conversions of the person.")
+    conversions: int = pa.Field(
+        ge=0, description="Conversions of these sessions; an order that is in two counts in both."
+    )
     consent_analytics: bool = pa.Field(nullable=True, description="As of the last session.")
     consent_marketing: bool = pa.Field(nullable=True, description="As of the last session.")
     consent_personalization: bool = pa.Field(nullable=True, description="As of the last session.")

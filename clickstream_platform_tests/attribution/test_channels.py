@@ -157,6 +157,7 @@ def test_channels_are_googles_and_ai_assistants() -> None:
         ),
         pytest.param(Link(referrer_host="www.google.de"), "Organic Search", id="country of google"),
         pytest.param(Link(referrer_host="duckduckgo.com"), "Organic Search", id="search engine"),
+        pytest.param(Link(referrer_host="ya.ru"), "Organic Search", id="yandex by its short name"),
         pytest.param(Link(referrer_host="t.co"), "Organic Social", id="social host"),
         pytest.param(Link(referrer_host="m.youtube.com"), "Organic Video", id="video host"),
         pytest.param(Link(referrer_host="news.example.org"), "Referral", id="another site"),
@@ -275,7 +276,7 @@ def test_every_click_id_names_a_channel() -> None:
     [
         *["chatgpt.com", "chat.openai.com", "claude.ai", "gemini.google.com", "poe.com"],
         *["copilot.microsoft.com", "www.perplexity.ai", "www.meta.ai", "chat.mistral.ai"],
-        *["character.ai", "old.character.ai"],
+        *["character.ai", "old.character.ai", "m365.cloud.microsoft"],
     ],
 )
 def test_ai_assistants_are_a_channel_of_their_own(host: str) -> None:

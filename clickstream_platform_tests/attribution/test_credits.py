@@ -351,8 +351,8 @@ def test_durations_must_be_longer_than_zero(name: str) -> None:
         earned(path(("Email", DAY)), ANN_CONVERTS, policy)
 
 
-@pytest.mark.parametrize("shares", [(-0.1, 0.5), (0.0, 0.0), (0.7, 0.4)])
-def test_ends_are_shares_of_one_whole(shares: tuple[float, float]) -> None:
+@pytest.mark.parametrize("shares", [(-0.1, 0.5), (0.3, 0.0), (0.7, 0.4)])
+def test_ends_are_shares_of_one_whole_and_the_last_earns(shares: tuple[float, float]) -> None:
     with pytest.raises(ParameterError, match=r"^ends_shares must be two shares of one whole"):
         earned(path(("Email", DAY)), ANN_CONVERTS, Policy(ends_shares=shares))
 
