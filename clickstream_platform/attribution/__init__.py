@@ -7,7 +7,6 @@ from clickstream_platform.attribution.channels import (
     TrafficSource,
     channel_of,
     load_channel_rules,
-    traffic_source,
     traffic_source_of,
     with_channel,
 )
@@ -51,7 +50,6 @@ __all__ = [
     "refresh_credits",
     "refresh_touchpoints",
     "touchpoints",
-    "traffic_source",
     "traffic_source_of",
     "with_channel",
 ]

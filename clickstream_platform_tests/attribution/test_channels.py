@@ -18,7 +18,6 @@ from clickstream_platform.attribution import (
     TrafficSource,
     channel_of,
     load_channel_rules,
-    traffic_source,
     traffic_source_of,
     with_channel,
 )
@@ -302,28 +301,6 @@ def test_click_id_that_unpaid_links_carry_yields_to_the_referrer() -> None:
     assert traffic_source_of(alone, RULES) == TrafficSource("facebook", "social")
 
 
-def test_batch_takes_source_and_medium_from_the_click_id_unless_the_link_says_them() -> None:
-    rows: list[dict[str, str | None]] = [
-        {"click_id_type": "gclid"},
-        {"click_id_type": "gclid", "campaign_source": "news"},
-        {"click_id_type": "fbclid", "referrer_host": "l.instagram.com"},
-        {"click_id_type": "fbclid"},
-        {"click_id_type": "unknown"},
-        {},
-    ]
-    batch = frame([NOTHING | row for row in rows])
-    filled = batch.with_columns(traffic_source(RULES))
-    assert filled.select("campaign_source", "campaign_medium").rows() == [
-        ("google", "cpc"),
-        ("news", None),
-        (None, None),
-        ("facebook", "social"),
-        (None, None),
-        (None, None),
-    ]
-    assert filled.columns == batch.columns
-
-
 def named_by(backend: SQLBackend, folder: Path, rows: list[dict[str, str | None]]) -> list[str]:
     table = run(backend, folder, {"links": frame(rows)}, lambda links: with_channel(links, RULES))
     return table.sort("n")["channel"].to_list()
@@ -344,13 +321,6 @@ def test_engines_agree(tmp_path: Path, duckdb_backend: Backend, spark_backend: S
         named_by(engine, tmp_path, rows) for engine in (duckdb_backend, spark_backend)
     )
     assert on_spark == on_duckdb
-
-
-def test_filling_a_batch_does_not_change_the_channel() -> None:
-    rows = random_rows(3, 2_000)
-    filled = frame(rows).with_columns(traffic_source(RULES)).drop("n").to_dicts()
-    for before, after in zip(rows, filled, strict=True):
-        assert channel_of(link(after), RULES) == channel_of(link(before), RULES)
 
 
 def test_table_keeps_its_other_columns_and_rows(duckdb_backend: Backend) -> None:

@@ -15,7 +15,7 @@ from clickstream_platform.attribution.channels.rules import (
     ChannelRules,
     load_channel_rules,
 )
-from clickstream_platform.attribution.channels.tables import traffic_source, with_channel
+from clickstream_platform.attribution.channels.tables import with_channel
 
 __all__ = [
     "DIRECT",
@@ -24,7 +24,6 @@ __all__ = [
     "TrafficSource",
     "channel_of",
     "load_channel_rules",
-    "traffic_source",
     "traffic_source_of",
     "with_channel",
 ]

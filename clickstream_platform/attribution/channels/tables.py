@@ -1,4 +1,4 @@
-"""Channels of many links: of a batch in Polars, of a whole table in any engine."""
+"""Channels of many links: of a whole table, in any engine."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from typing import Literal
 
 import ibis
 import ibis.expr.types as ir
-import polars as pl
 
 from clickstream_platform.attribution.channels.links import MEDIUM_OF
 from clickstream_platform.attribution.channels.rules import ChannelRules, Condition, FieldName
@@ -18,7 +17,6 @@ from clickstream_platform.attribution.channels.words import (
     ROOT,
     SIGMA,
     SITE,
-    SPACE,
     UNSET,
     portable,
 )
@@ -35,38 +33,7 @@ LINK = (
 """Columns of a table that decide a channel."""
 
 AROUND = portable(r"^[ \t\n\r]+|[ \t\n\r]+$")
-"""The same space as `SPACE`, for engines."""
-
-
-def traffic_source(rules: ChannelRules) -> list[pl.Expr]:
-    """Fill ``campaign_source`` and ``campaign_medium`` of one batch from its click ids.
-
-    Reads ``campaign_source``, ``campaign_medium``, ``click_id_type`` and ``referrer_host``. A link
-    that names a source or a medium keeps what it says. A click id that yields to the referrer
-    fills nothing where there is one.
-    """
-    kind = _folded("click_id_type")
-    silent = (_folded("campaign_source") == "") & (_folded("campaign_medium") == "")
-    yielding = [name for name, click_id in rules.click_ids.items() if click_id.yields_to_referrer]
-    speaks = kind.is_in([*rules.click_ids]) & ~(
-        kind.is_in(yielding) & (_folded("referrer_host") != "")
-    )
-    says: dict[str, dict[str, str]] = {
-        "campaign_source": {name: it.source for name, it in rules.click_ids.items()},
-        "campaign_medium": {name: it.medium for name, it in rules.click_ids.items()},
-    }
-    return [
-        pl.when(silent & speaks)
-        .then(kind.replace_strict(words, default=None, return_dtype=pl.String))
-        .otherwise(pl.col(name))
-        .alias(name)
-        for name, words in says.items()
-    ]
-
-
-def _folded(name: str) -> pl.Expr:
-    value = pl.col(name).fill_null("").str.to_lowercase().str.strip_chars(SPACE)
-    return pl.when(value.is_in(UNSET)).then(pl.lit("")).otherwise(value)
+"""The same space as `words.SPACE`, for engines."""
 
 
 def with_channel(sessions: ir.Table, rules: ChannelRules) -> ir.Table:
