@@ -22,10 +22,8 @@ User = Annotated[str | None, typer.Option("--user", help="Identifier or pseudony
 Visitor = Annotated[
     str | None, typer.Option("--visitor", help="Identifier or pseudonym of a browser or app.")
 ]
-Further = Annotated[
-    str | None,
-    typer.Option("--identifier", help="Further identifier, as TYPE=VALUE or as its pseudonym."),
-]
+FURTHER = "Further identifier, as TYPE=VALUE or as its pseudonym"
+Further = Annotated[str | None, typer.Option("--identifier", help=f"{FURTHER}.")]
 Reason = Annotated[
     str, typer.Option("--reason", help="Why, without personal data; kept with the decision.")
 ]
@@ -35,14 +33,32 @@ Actor = Annotated[
 ENDS = 2
 """Identifiers that one link joins."""
 
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"]
+SHOWN = ("identifier_type", "identifier_id", "other_type", "other_id", "cause", "valid_from_at",
+         "recorded_at", "person_id", "undone_at", "undone_by", "decision_id")  # fmt: skip
+"""What is told of a link."""
+
+
+def moment(text: str) -> datetime:
+    """An instant as tables and JSON show it; UTC where no offset is written."""
+    try:
+        at = datetime.fromisoformat(text)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        message = f"{text!r} is no moment. Write 2026-03-01 or 2026-03-01T12:05:30."
+        raise typer.BadParameter(message) from None
+
+
 Recorded = Annotated[
     datetime | None,
-    typer.Option("--recorded", formats=MOMENTS, help="Only what had arrived by then, UTC."),
+    typer.Option(
+        "--recorded", parser=moment, metavar="MOMENT", help="Only what had arrived by then, UTC."
+    ),
 ]
 Valid = Annotated[
     datetime | None,
-    typer.Option("--valid", formats=MOMENTS, help="Only what had happened by then, UTC."),
+    typer.Option(
+        "--valid", parser=moment, metavar="MOMENT", help="Only what had happened by then, UTC."
+    ),
 ]
 
 
@@ -81,10 +97,7 @@ def show(
             picture.write_bytes(image)
             if not as_json:
                 say(f"Drawn: [bold]{picture}[/]")
-    shown = rows.select(
-        "identifier_type", "identifier_id", "other_type", "other_id", "cause", "valid_from_at",
-        "recorded_at", "person_id", "undone_at", "undone_by", "decision_id",
-    )  # fmt: skip
+    shown = rows.select(SHOWN)
     if not shown.height and not as_json:
         say("Never seen with another identifier: it is a person of its own.")
         return
@@ -98,7 +111,10 @@ def show(
 def unmerge(
     visitor: Visitor = None,
     user: User = None,
-    identifier: Further = None,
+    identifier: Annotated[
+        list[str] | None,
+        typer.Option("--identifier", help=f"{FURTHER}; two where both ends are."),
+    ] = None,
     reason: Reason = "",
     actor: Actor = None,
     data: Data = None,
@@ -106,7 +122,8 @@ def unmerge(
 ) -> None:
     """Undo one link: from now on its two identifiers are not merged by it."""
     settings = settings_of(data)
-    named = ((None, visitor, None), (None, None, identifier), (user, None, None))
+    further = ((None, None, text) for text in identifier or ())
+    named = ((None, visitor, None), *further, (user, None, None))
     ends = [_one(settings, *each) for each in named if any(each)]
     if len(ends) != ENDS:
         reason = "A link has two ends, and both must be named"
@@ -179,25 +196,19 @@ def as_of(
     as_json: Json = False,
 ) -> None:
     """Say who somebody was believed to be at a moment."""
-    import polars as pl
-
-    from clickstream_platform.identity import identity_as_of
+    from clickstream_platform.identity import merges_as_of
     from clickstream_platform.lake import Lake
 
     settings = settings_of(data)
     _, key = _one(settings, user, visitor, identifier)
-    rows = identity_as_of(
+    rows = merges_as_of(
         Lake(settings.lake_folder),
         settings,
-        recorded_at=recorded and recorded.replace(tzinfo=UTC),
-        valid_at=valid and valid.replace(tzinfo=UTC),
+        key,
+        recorded_at=recorded,
+        valid_at=valid,
     )
-    mine = pl.col("visitor_key") == key
-    person = rows.filter(mine, ~pl.col("is_shared"))["person_key"].to_list()
-    whose = pl.col("person_key").is_in([*person, key])
-    shown = rows.filter(mine | (pl.col("user_key") == key) | whose).select(
-        "visitor_id", "user_id", "person_id", "is_shared", "valid_from_at", "recorded_at"
-    )
+    shown = rows.select(SHOWN)
     if not shown.height and not as_json:
         say("Not linked with anybody then.")
         return

@@ -21,7 +21,7 @@ from clickstream_platform.identity.decisions import (
     ensure_decisions,
     standing,
 )
-from clickstream_platform.identity.history import identity_as_of, merges_around
+from clickstream_platform.identity.history import identity_as_of, merges_around, merges_as_of
 from clickstream_platform.identity.links import identity_links, merge_links
 from clickstream_platform.identity.matching import (
     Matches,
@@ -70,6 +70,7 @@ __all__ = [
     "merge_components",
     "merge_links",
     "merges_around",
+    "merges_as_of",
     "people_as_of",
     "refresh_identity",
     "score_matches",

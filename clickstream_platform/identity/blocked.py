@@ -20,7 +20,7 @@ class BlockedIds(Definition):
 
     def is_blocked(self, identifier: pl.Expr) -> pl.Expr:
         """True where a raw identifier stands for nobody; null where there is none."""
-        bare = identifier.str.strip_chars()
+        bare = identifier.str.normalize("NFKC").str.strip_chars()
         for quote in QUOTES:
             pair = (bare.str.len_chars() > 1) & bare.str.starts_with(quote)
             inner = bare.str.strip_prefix(quote).str.strip_suffix(quote).str.strip_chars()

@@ -106,6 +106,9 @@ def decide(  # noqa: PLR0913 - what a decision says
             what = "No decision of that identifier stands"
             remedy = "`clickstream identity decisions` lists them."
             raise DecisionError(what, remedy=remedy)
+    elif kind == "unmerge" and other is None:
+        what = "A link has two ends"
+        raise DecisionError(what, remedy="Name both.")
     elif identifier is None or not _has_link(lake, identifier[1], other[1] if other else None):
         what = "No event shows these identifiers linked"
         raise DecisionError(what, remedy="`clickstream identity show` lists a person's links.")
@@ -130,7 +133,7 @@ def _has_link(lake: Lake, key: int, other: int | None) -> bool:
     one, two = pl.col("identifier_key"), pl.col("other_key")
     found = (one == key) | (two == key)
     if other is not None:
-        found &= (one == other) | (two == other)
+        found = ((one == key) & (two == other)) | ((one == other) & (two == key))
     return not lake.scan("identity_merges").filter(found).head(1).collect().is_empty()
 
 

@@ -12,7 +12,6 @@ matter. A person is a connected component of the links that hold:
 Two users are therefore never merged: the type `user` has limit 1.
 """
 
-from datetime import timedelta
 from typing import NamedTuple
 
 import ibis
@@ -27,9 +26,6 @@ LINK = ("identifier_type", "identifier_id", "identifier_key", "other_type", "oth
 
 PAIR = ("identifier_key", "other_key")
 """Two identifiers; surrogates are unique, so they stand for the pseudonyms."""
-
-STORM = timedelta(hours=1)
-"""Stretch in which new links of one identifier are counted."""
 
 
 def typed_links(links: ir.Table) -> ir.Table:
@@ -354,7 +350,7 @@ def merges(links: ir.Table, found: ir.Table, undoing: Undoing) -> ir.Table:
     )
     undone_at = ibis.cases(
         (_.holds, ibis.null("timestamp('UTC')")),
-        (_.decided_at.notnull(), _.decided_at),
+        (_.decided_at.notnull(), ibis.greatest(_.recorded_at, _.decided_at)),
         (
             is_shared,
             ibis.greatest(

@@ -1,12 +1,15 @@
 """Asking the identity graph: one person's links, and who was who as of any moment."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
+import ibis.expr.types as ir
 import polars as pl
 
 from clickstream_platform.identity.decisions import decisions_of, standing
 from clickstream_platform.identity.graph import LINK
-from clickstream_platform.identity.resolve import resolve
+from clickstream_platform.identity.resolve import Resolved, resolve
 from clickstream_platform.identity.rules import identifier_rules
 from clickstream_platform.lake import Lake, connect, polars_schema
 from clickstream_platform.settings import Settings
@@ -34,6 +37,38 @@ def identity_as_of(
         Contract: `clickstream_platform.tables.identity.IdentityMap`; equal to the stored map
         where neither moment is given.
     """
+    with _resolved_as_of(lake, settings, recorded_at, valid_at) as found:
+        return _rows(found.identity_map, "identity_map").sort("visitor_key", "user_key")
+
+
+def merges_as_of(
+    lake: Lake,
+    settings: Settings,
+    key: int,
+    *,
+    recorded_at: datetime | None = None,
+    valid_at: datetime | None = None,
+) -> pl.DataFrame:
+    """Find the links of everybody who was believed to be one person with an identifier.
+
+    Args:
+        lake: The lake.
+        settings: Rules and memory.
+        key: Surrogate of an identifier.
+        recorded_at: As for `identity_as_of`.
+        valid_at: As for `identity_as_of`.
+
+    Returns:
+        As `merges_around`; equal to it where neither moment is given.
+    """
+    with _resolved_as_of(lake, settings, recorded_at, valid_at) as found:
+        return _around(_rows(found.identity_merges, "identity_merges").lazy(), key)
+
+
+@contextmanager
+def _resolved_as_of(
+    lake: Lake, settings: Settings, recorded_at: datetime | None, valid_at: datetime | None
+) -> Iterator[Resolved]:
     links = lake.scan("identity_merges").select(LINK)
     if recorded_at is not None:
         links = links.filter(pl.col("recorded_at") <= recorded_at)
@@ -43,12 +78,15 @@ def identity_as_of(
     backend = connect(settings.lake)
     try:
         backend.make_table("asked", links.collect())
-        found = resolve(backend, "asked", decisions, identifier_rules(settings.definitions))
-        schema = polars_schema("identity_map")
-        rows: pl.DataFrame = found.identity_map.select(list(schema)).to_polars()
-        return rows.cast(schema).sort("visitor_key", "user_key")  # type: ignore[arg-type]  # types by column
+        yield resolve(backend, "asked", decisions, identifier_rules(settings.definitions))
     finally:
         backend.disconnect()
+
+
+def _rows(found: ir.Table, table: str) -> pl.DataFrame:
+    schema = polars_schema(table)
+    rows: pl.DataFrame = found.select(list(schema)).to_polars()
+    return rows.cast(schema)  # type: ignore[arg-type]  # types by column
 
 
 def merges_around(lake: Lake, key: int) -> pl.DataFrame:
@@ -63,7 +101,10 @@ def merges_around(lake: Lake, key: int) -> pl.DataFrame:
     Returns:
         Contract: `clickstream_platform.tables.identity.IdentityMerges`, in order of event time.
     """
-    merges = lake.scan("identity_merges")
+    return _around(lake.scan("identity_merges"), key)
+
+
+def _around(merges: pl.LazyFrame, key: int) -> pl.DataFrame:
     seen, rim = {key}, {key}
     found = merges.head(0).collect()
     while rim:
@@ -73,4 +114,6 @@ def merges_around(lake: Lake, key: int) -> pl.DataFrame:
         holds = found.filter(pl.col("person_key").is_not_null())
         rim = {*holds["identifier_key"], *holds["other_key"]} - seen
         seen |= rim
-    return found.unique(["identifier_id", "other_id"]).sort("valid_from_at", "evidence_event_id")
+    # One event may show several links.
+    order = ("valid_from_at", "evidence_event_id", "identifier_key", "other_key")
+    return found.unique(["identifier_id", "other_id"]).sort(order)

@@ -15,7 +15,12 @@ import ibis
 import ibis.expr.types as ir
 import polars as pl
 
-from clickstream_platform.identity.decisions import decisions_of, ensure_decisions, standing
+from clickstream_platform.identity.decisions import (
+    decisions_of,
+    denied_links,
+    ensure_decisions,
+    standing,
+)
 from clickstream_platform.identity.graph import LINK, PAIR, typed_links
 from clickstream_platform.identity.links import (
     further_links,
@@ -37,7 +42,7 @@ from clickstream_platform.lake import (
 )
 from clickstream_platform.settings import Settings
 
-METHOD = 4
+METHOD = 5
 """Rises where the same events come to other people than before: stored ones are made anew."""
 
 MAX_NAMED = 2_000
@@ -267,11 +272,8 @@ class _Run:
         link = ", ".join(LINK)
         told = ""
         if decided:
-            view(self.backend, self.lake, "identity_decisions")
-            told = (
-                "UNION SELECT identifier_key FROM identity_decisions WHERE identifier_key NOTNULL "
-                "UNION SELECT other_key FROM identity_decisions WHERE other_key NOTNULL"
-            )
+            self._find_decided()
+            told = "UNION SELECT identifier_key FROM decided UNION SELECT other_key FROM decided"
         kept = f"SELECT {link} FROM identity_merges ANTI JOIN lost USING {_PAIR}"  # noqa: S608 - names of our own
         self.backend.fill("kept", kept)
         self.backend.fill("kept_of_found", f"FROM kept SEMI JOIN found USING {_PAIR}")
@@ -282,6 +284,19 @@ class _Run:
             "SELECT identifier_key AS key FROM fresh UNION SELECT other_key FROM fresh UNION "
             f"SELECT identifier_key FROM lost UNION SELECT other_key FROM lost {told}",
         )
+
+    def _find_decided(self) -> None:
+        """Find ``decided``: links that other decisions are against, or none, than when stored."""
+        view(self.backend, self.lake, "identity_decisions")
+        stored = self._read(
+            "WITH named AS (SELECT unnest([identifier_key, other_key]) FROM identity_decisions) "
+            "SELECT identifier_key, other_key, decision_id FROM identity_merges "
+            "WHERE identifier_key IN (FROM named) OR other_key IN (FROM named)"
+        )
+        now = denied_links(stored.select(PAIR), self.decisions)
+        both = stored.join(now, on=PAIR, how="left", suffix="_now")
+        other = both.filter(pl.col("decision_id").ne_missing(pl.col("decision_id_now")))
+        self.backend.make_table("decided", other.select(PAIR))
 
     def _find_affected(self) -> None:
         """Find everybody who hangs together with a touched identifier, before or now.

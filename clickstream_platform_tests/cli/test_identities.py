@@ -1,6 +1,7 @@
 """`clickstream identity`: shown, split, restored, asked as of a moment; sessions follow."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from clickstream_platform_tests.privacy.household import (
     ANN,
     ANN_PHONE,
     BOB,
+    NOON,
     TABLET,
     household,
     land,
@@ -75,12 +77,53 @@ def test_as_of_a_moment(home: Settings) -> None:
     tablet = token(home, "visitor", TABLET)
     ask = ("identity", "as-of", "--visitor", tablet)
     before = rows_of(*ask, "--valid", "2026-03-02T12:05:30", data=home.data)
-    assert [
-        (row["visitor_id"], row["is_shared"]) for row in before if row["visitor_id"] == tablet
-    ] == [(tablet, False)]
+    assert [row["undone_by"] for row in before if row["identifier_id"] == tablet] == [None]
     now = rows_of(*ask, data=home.data)
-    assert {row["is_shared"] for row in now} == {True}
+    assert {row["undone_by"] for row in now} == {"shared"}
     assert rows_of(*ask, "--recorded", "2026-03-02T11:00:00", data=home.data) == []
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Ann gave her address in an order; Carl his, and his number, on his phone."""
+    settings = load_settings(tmp_path_factory.mktemp("shop"))
+    records = [
+        tracked(0, "s-1", userId="ann-7", traits={"email": "ann@example.com"}),
+        tracked(1, "s-2", anonymousId="c", traits={"email": "carl@example.com", "phone": "4711"}),
+    ]
+    land(settings, "shop.ndjson.gz", zipped(records), source="segment")
+    materialize(settings)
+    return settings
+
+
+def tracked(minute: int, number: str, traits: dict[str, str], **ids: str) -> dict[str, object]:
+    at = (NOON + timedelta(minutes=minute, microseconds=250_000)).isoformat()
+    event = {"type": "track", "event": "Order", "messageId": number, "timestamp": at}
+    return event | {"receivedAt": at, "context": {"traits": traits}} | ids
+
+
+def test_as_of_knows_identifiers_of_every_kind_at_moments_as_they_are_shown(
+    shop: Settings,
+) -> None:
+    ann = token(shop, "user", "ann-7")
+    ask = ("identity", "as-of", "--identifier", "email=ann@example.com")
+    (now,) = rows_of(*ask, data=shop.data)
+    assert (now["cause"], now["person_id"]) == ("login", ann)
+    assert rows_of("identity", "as-of", "--user", ann, data=shop.data) == [now]
+    assert rows_of(*ask, "--recorded", now["recorded_at"], data=shop.data) == [now]
+    in_paris = "2026-03-02T13:00:00+01:00"  # a quarter of a second earlier
+    assert rows_of(*ask, "--recorded", in_paris, data=shop.data) == []
+    clickstream(*ask, "--valid", "yesterday", data=shop.data, code=2)
+
+
+def test_link_between_two_further_identifiers_can_be_undone(shop: Settings) -> None:
+    ends = ("--identifier", "email=carl@example.com", "--identifier", "phone=4711")
+    clickstream("identity", "unmerge", *ends, "--reason", "his mother's", data=shop.data)
+    refresh_identity(Lake(shop.lake_folder), shop)
+    shown = rows_of("identity", "show", "--visitor", "c", data=shop.data)
+    assert {(row["identifier_type"], row["other_type"], row["undone_by"]) for row in shown} == {
+        ("visitor", "email", None), ("visitor", "phone", None), ("phone", "email", "decision"),
+    }  # fmt: skip
 
 
 def test_unmerge_and_pictures(home: Settings, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def blocked(*identifiers: str | None) -> list[bool | None]:
     [
         *("", " ", "NULL", " Undefined\n", "00000000-0000-0000-0000-000000000000"),
         *('"null"', "'Undefined'", "\"'0'\"", "''", '" "', "distinctId", "not_authenticated"),
+        *("(null)", "{{ user.id }}", "${userId}", "<%= id %>", "%%ID%%", "\uff4eull", "\uff10"),
         *("0000", "0-0", "-1", "[email]", "[erased]", "Test@example.org", "no-reply@example.com"),
     ],
 )
@@ -43,6 +44,9 @@ def test_stands_for_nobody(identifier: str) -> None:
         "annonymous",
         "my-test@x.org",
         "[1]",
+        "{ann}",
+        "$ann",
+        "100%%",
     ],
 )
 def test_stands_for_somebody(identifier: str) -> None:

@@ -14,6 +14,7 @@ from clickstream_platform.identity import (
     DecisionError,
     decide,
     decisions_of,
+    merges_around,
     refresh_identity,
     standing,
 )
@@ -125,6 +126,56 @@ def test_unmerging_one_user_of_a_shared_visitor_gives_it_to_the_other(
     equals_full(household, settings)
 
 
+def test_taking_one_device_off_an_overfull_account_gives_it_the_others_back(
+    lake: Lake, settings: Settings, tmp_path: Path
+) -> None:
+    # Four devices of an account for three: shared, until one is taken off, and again after that.
+    (tmp_path / "identity").mkdir()
+    (tmp_path / "identity" / "identifiers.toml").write_text(RULES)
+    strict = settings.model_copy(update={"definitions": tmp_path})
+    add(lake, [event(f"e{i}", f"v{i}", "u", 5 * i) for i in range(4)])
+    refresh_identity(lake, strict)
+    assert people(lake) == {}
+    decision = told(lake, "split", "v0")
+    assert not refresh_identity(lake, strict).is_full
+    assert people(lake) == dict.fromkeys(("v1", "v2", "v3"), "u")
+    equals_full(lake, strict)
+    decide(lake, "restore", reason="x", actor="ann", now=NOON + 101 * HOUR, restores=decision)
+    refresh_identity(lake, strict)
+    assert people(lake) == {}
+    equals_full(lake, strict)
+
+
+def test_decision_looks_only_at_people_whom_it_changes(household: Lake, settings: Settings) -> None:
+    add(household, [event(f"o{i}", f"v{i}", f"u{i}", i) for i in range(9)])
+    refresh_identity(household, settings)
+    told(household, "split", "tablet")
+    told(household, "unmerge", "v1", "u1")
+    refresh_identity(household, settings)
+    told(household, "split", "v1", hours=101)
+    assert refresh_identity(household, settings).details["identifiers_affected"] == 0
+    told(household, "split", "v2")
+    assert refresh_identity(household, settings).details["identifiers_affected"] == 2
+    equals_full(household, settings)
+
+
+def test_link_that_arrives_after_the_decision_never_held(
+    household: Lake, settings: Settings
+) -> None:
+    told(household, "split", "tablet", hours=100)
+    add(household, [event("c", "tablet", "bob", 200)])
+    refresh_identity(household, settings)
+    row = household.scan("identity_merges").filter(pl.col("other_id") == "bob").collect()
+    assert row["undone_at"].item() == row["recorded_at"].item() == NOON + 201 * HOUR
+
+
+def test_links_around_somebody_come_in_one_order(lake: Lake, settings: Settings) -> None:
+    add(lake, [event("e", f"v{i}", "u", 0) for i in range(9)])
+    refresh_identity(lake, settings)
+    keys = sorted(surrogate(f"v{i}") for i in range(9))
+    assert merges_around(lake, surrogate("u"))["identifier_key"].to_list() == keys
+
+
 def test_decision_holds_against_later_evidence(household: Lake, settings: Settings) -> None:
     told(household, "split", "tablet")
     add(household, [event("c", "tablet", "ann", 200), event("d", "tablet", "bob", 201)])
@@ -221,6 +272,8 @@ def test_people_of_an_older_release_are_found_anew(
     [
         pytest.param("unmerge", ("phone", "bob"), "No event shows these", id="never linked"),
         pytest.param("split", ("laptop",), "No event shows these", id="never seen"),
+        pytest.param("unmerge", ("phone", "phone"), "No event shows these", id="with itself"),
+        pytest.param("unmerge", ("phone",), "A link has two ends", id="one end"),
     ],
 )
 def test_decision_about_nothing_is_refused(
