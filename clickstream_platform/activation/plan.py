@@ -60,7 +60,8 @@ def plan_sync(
 
     Args:
         lake: The lake; reads members, segments, scores, consents, sessions and the ledger.
-        settings: Half-life and time zone of what is said about a person.
+        settings: Half-life and time zone of what is said about a person, and how the CRM knows
+            them.
         suppression: People who must not be written to.
         destination: Name of the destination in the ledger.
         now: Time of the sync.
@@ -99,7 +100,10 @@ def plan_sync(
         properties=pl.when(pl.col("operation") == "remove")
         .then(pl.lit(_json(CLEARED)))
         .otherwise("properties"),
-    ).with_columns(content_hash=pl.col("properties").map_elements(_sha256, return_dtype=pl.String))
+    )
+    # Under another identifier the same properties are of a contact that does not have them yet.
+    content = pl.lit(f"{settings.crm.id_property} ") + pl.col("properties")
+    people = people.with_columns(content_hash=content.map_elements(_sha256, return_dtype=pl.String))
     is_said = (
         (pl.col("last_operation") == pl.col("operation"))
         & (pl.col("last_content_hash") == pl.col("content_hash"))

@@ -263,22 +263,17 @@ def _failed(reason: str | None) -> Answer:
 
 
 def _note(lake: Lake, destination: str, answers: Mapping[str, Answer]) -> None:
-    """Commit what became of records, in one go."""
-    if not answers:
-        return
+    """Commit what became of records, one answer after another: most batches have but one."""
     by_answer: dict[Answer, list[str]] = {}
     for key, answer in answers.items():
         by_answer.setdefault(answer, []).append(key)
-    status, reason = "CASE", "CASE"
     for answer, keys in by_answer.items():
-        among = f"WHEN idempotency_key IN ({_quoted(keys)})"
-        status += f" {among} THEN '{answer.status}'"
-        reason += f" {among} THEN " + (f"'{answer.reason}'" if answer.reason else "NULL")
-    lake.update(
-        TABLE,
-        {"status": f"{status} ELSE status END", "reason": f"{reason} ELSE reason END"},
-        f"destination = '{destination}' AND idempotency_key IN ({_quoted([*answers])})",
-    )
+        reason = f"'{answer.reason}'" if answer.reason else "CAST(NULL AS STRING)"
+        lake.update(
+            TABLE,
+            {"status": f"'{answer.status}'", "reason": reason},
+            f"destination = '{destination}' AND idempotency_key IN ({_quoted(keys)})",
+        )
 
 
 def _quoted(keys: Sequence[str]) -> str:

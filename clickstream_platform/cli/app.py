@@ -102,6 +102,7 @@ COMMANDS = (
     "bots",
     "tags",
     "canary",
+    "crm",
 )
 """Modules of this folder that register commands, in the order in which help lists them."""
 

@@ -104,6 +104,7 @@ def examine(data: Path | None) -> Iterator[Check]:
         _keys,
         _vault,
         _suppression_list,
+        _crm,
         _ledger,
         _files,
         _landing,
@@ -285,6 +286,12 @@ def _suppression_list(settings: "Settings") -> Check:
         return Check("suppression list", "ok", "none yet; it is made with the first record")
     Suppression(folder).mask("visitor", pl.Series(["nobody"]))
     return Check("suppression list", "ok", "can be read with its key")
+
+
+def _crm(settings: "Settings") -> Check:
+    from clickstream_platform.connectors import crm_destination
+
+    return Check("crm", "ok", f"audiences go to {crm_destination(settings)!r}")
 
 
 def _ledger(settings: "Settings") -> Check:

@@ -42,8 +42,11 @@ ABOUT_RECORDS = frozenset({400, 409, 413, 422})
 TRANSIENT_CATEGORIES = ("RATE_LIMIT", "INTERNAL", "TIMEOUT", "UNAVAILABLE", "TRANSIENT")
 """Words in the category of one record's error after which it is worth sending it again."""
 
+TRACE = "objectWriteTraceId"
 NOT_FOUND = "OBJECT_NOT_FOUND"
 NO_PROPERTY = "PROPERTY_DOESNT_EXIST"
+NOT_UNIQUE = re.compile(r"by non-unique (?:\S+ )?property\b")
+"""What it says, under no code of its own, of an ``idProperty`` whose values may repeat."""
 
 _CATEGORY = re.compile(r"[A-Z][A-Z0-9_]{2,63}")
 _SECONDS = re.compile(r"[0-9]{1,9}")
@@ -111,7 +114,7 @@ class HubSpot:
                 "id": record.crm_id,
                 "idProperty": self.id_property,
                 "properties": dict(record.properties),
-                "objectWriteTraceId": record.idempotency_key,
+                TRACE: record.idempotency_key,
             }
             for record in records
         ]
@@ -145,18 +148,21 @@ class HubSpot:
     ) -> list[Outcome]:
         """Match results and errors to records; what neither names is left out."""
         results, errors = _items(answer.content, "results"), _items(answer.content, "errors")
-        keys = {record.idempotency_key: record.idempotency_key for record in records}
-        keys |= {record.crm_id: record.idempotency_key for record in records}
+        traces = {record.idempotency_key: record.idempotency_key for record in records}
+        ids = {record.crm_id: record.idempotency_key for record in records}
         found = {
             key: Outcome(key, "delivered")
             for result in results
-            for key in _named(keys, result.get("objectWriteTraceId"), self._id_of(result))
+            for key in _named(traces | ids, result.get(TRACE), self._id_of(result))
         }
-        unnamed = [result for result in results if not self._names_one(result, keys)]
+        unnamed = [result for result in results if not self._names_one(result, ids)]
         lost = []
         for error in errors:
-            context = error.get("context")
-            named = _named(keys, error.get("id"), *(_mapping(context).values()))
+            context = _mapping(error.get("context"))
+            # Other parts of a context hold values and numbers of the CRM, which may look like ids.
+            named = _named(traces, context.get(TRACE)) or _named(
+                ids, error.get("id"), context.get("id"), context.get("ids")
+            )
             if not named:
                 lost.append(error)
             found |= {key: _refusal(key, error, is_removal=is_removal) for key in named}
@@ -169,9 +175,9 @@ class HubSpot:
             raise RefusedError(self.name, _category(lost[0]) or "unnamed_errors")
         return [*found.values()]
 
-    def _names_one(self, result: Mapping[str, object], keys: Mapping[str, str]) -> bool:
+    def _names_one(self, result: Mapping[str, object], ids: Mapping[str, str]) -> bool:
         """Whether a result says whose it is: under any key, or by an identifier that we sent."""
-        return "objectWriteTraceId" in result or bool(_named(keys, self._id_of(result)))
+        return result.get(TRACE) is not None or bool(_named(ids, self._id_of(result)))
 
     def _id_of(self, result: Mapping[str, object]) -> object:
         return _mapping(result.get("properties")).get(self.id_property)
@@ -193,11 +199,12 @@ class HubSpot:
             )
         said = {name: part for name, part in answer.content.items() if name != "results"}
         if NO_PROPERTY in json.dumps(said):
-            wanted = ", ".join((self.id_property, *PROPERTIES))
             raise MisconfiguredError(
-                self.name,
-                "a contact property is missing",
-                remedy=f"Create these there, as single-line text: {wanted}.",
+                self.name, "a contact property is missing", remedy=self._properties_needed()
+            )
+        if NOT_UNIQUE.search(str(said.get("message"))):
+            raise MisconfiguredError(
+                self.name, f"{self.id_property} is not unique", remedy=self._properties_needed()
             )
         if 300 <= status < 400 or status in {404, 405, 410}:  # noqa: PLR2004 - status codes
             raise MisconfiguredError(
@@ -213,6 +220,13 @@ class HubSpot:
                 f"every call is refused ({reason})",
                 remedy="Check the account there, and crm.base_url and any proxy here.",
             )
+
+    def _properties_needed(self) -> str:
+        names = ", ".join((self.id_property, *PROPERTIES))
+        return (
+            f"Create these there, as single-line text: {names}; "
+            f"{self.id_property} has to require unique values."
+        )
 
     def _post(self, path: str, content: Mapping[str, object]) -> Answer:
         try:

@@ -17,7 +17,9 @@ class CrmSyncs(pa.DataFrameModel):
     person_key: int = pa.Field(description="Surrogate of person_id.")
     person_id: str = pa.Field(description="Pseudonym of the person.")
     operation: str = pa.Field(isin=["upsert", "remove"], description="What is asked of the CRM.")
-    content_hash: str = pa.Field(description="SHA-256 of the properties, for the next diff.")
+    content_hash: str = pa.Field(
+        description="SHA-256 of id_property and properties, for the next diff."
+    )
     idempotency_key: str = pa.Field(description="Equal for equal effects: a resend is one.")
     status: str = pa.Field(
         isin=["delivered", "failed", "withheld", "pending"],

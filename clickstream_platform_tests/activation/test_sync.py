@@ -412,6 +412,18 @@ def test_destinations_are_told_apart(audience: Audience) -> None:
     assert other.contacts == audience.destination.contacts
 
 
+def test_everybody_is_told_of_again_when_the_crm_knows_them_by_another_property(
+    audience: Audience,
+) -> None:
+    audience.put(ANN, "readers")
+    audience.sync()
+    crm = audience.settings.crm.model_copy(update={"id_property": "account"})
+    audience.settings = audience.settings.model_copy(update={"crm": crm})
+    audience.sync(NOON + HOUR)
+    audience.sync(NOON + 2 * HOUR)
+    assert len(audience.destination.calls) == len(set(audience.destination.effects)) == 2
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from([ANN, BOB]),

@@ -252,6 +252,25 @@ def test_doctor_names_the_file_of_a_broken_setting(data: Path) -> None:
     assert re.search(r"fail  settings: .*clickstream\.toml: time_zone: .*not a time zone", text)
 
 
+def test_doctor_sees_a_crm_without_a_token(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CLICKSTREAM_HUBSPOT_TOKEN", raising=False)
+    (data / "clickstream.toml").write_text('[crm]\ndestination = "hubspot"\n')
+    text = clickstream("doctor", data=data, code=1)
+    assert re.search(r"fail  crm: .*no access token .*CLICKSTREAM_HUBSPOT_TOKEN", text)
+
+
+def test_refused_people_are_sent_again_on_demand(data: Path, settings: Settings) -> None:
+    assert rows_of("crm", "retry", data=data) == {"destination": "outbox", "pending": 0}
+    row = dict.fromkeys(polars_schema("crm_syncs"), "x") | {"person_key": 1, "synced_at": NOON}
+    row |= {"destination": "outbox", "status": "failed", "sync_date": NOON.date()}
+    ledger = pl.DataFrame([row], schema=polars_schema("crm_syncs"))
+    Lake(settings.lake_folder).append("crm_syncs", ledger)
+    text = clickstream("crm", "retry", data=data)
+    assert "1 record that outbox refused" in text
+    assert "clickstream materialize" in text
+    assert Lake(settings.lake_folder).scan("crm_syncs").collect()["status"].to_list() == ["pending"]
+
+
 def test_mistake_in_the_environment_is_sought_there(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

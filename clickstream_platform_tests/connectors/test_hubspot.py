@@ -118,6 +118,19 @@ def test_results_without_trace_ids_are_matched_by_identifier(
     ]
 
 
+def test_number_of_the_crm_in_an_error_is_nobody_of_ours(
+    account: Account, hubspot: HubSpot
+) -> None:
+    context = {"objectWriteTraceId": [f"key of {ANN}"], "existingObjectId": ["512"]}
+    result = {"id": "1", "objectWriteTraceId": "key of 512"}
+    refusal = error("CONFLICT", "no", context=context)
+    account.faults = [answers(207, results=[result], errors=[refusal])]
+    assert sorted(hubspot.upsert([record(ANN), record("512")])) == [
+        Outcome("key of 512", "delivered"),
+        Outcome(f"key of {ANN}", "refused", "CONFLICT"),
+    ]
+
+
 def test_error_that_names_nobody_is_of_the_one_who_is_left(
     account: Account, hubspot: HubSpot
 ) -> None:
@@ -163,7 +176,7 @@ def test_results_without_a_name_are_of_those_who_are_left(
 ) -> None:
     refusal = error("VALIDATION_ERROR", "no", context={"id": [BOB]})
     account.faults = [
-        answers(200, results=[{"id": "1"}, {"id": "2"}]),
+        answers(200, results=[{"id": "1"}, {"id": "2", "objectWriteTraceId": None}]),
         answers(207, results=[{"id": "1"}], errors=[refusal]),
     ]
     assert hubspot.upsert([record(ANN), record(BOB)]) == delivered(ANN, BOB)
@@ -283,6 +296,16 @@ def test_missing_property_is_a_setting_at_fault(account: Account, hubspot: HubSp
     account.properties.remove("clickstream_segments")
     with pytest.raises(MisconfiguredError, match=r"Create these there.*clickstream_segments"):
         hubspot.upsert([record(ANN)])
+
+
+def test_identifier_that_may_repeat_is_a_setting_at_fault(
+    account: Account, hubspot: HubSpot
+) -> None:
+    said = f"Unable to perform update/upsert by non-unique 0-1 property {ID_PROPERTY}"
+    answer = error("VALIDATION_ERROR", f"{said} in portal ID 1")
+    account.faults = [lambda handler, _content: handler.answer(400, answer)]
+    with pytest.raises(MisconfiguredError, match=r"not unique\. .*has to require unique values"):
+        hubspot.upsert([record(ANN), record(BOB)])
 
 
 def test_value_that_reads_like_an_error_is_none(account: Account, hubspot: HubSpot) -> None:
