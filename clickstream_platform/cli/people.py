@@ -153,6 +153,33 @@ def erase(
     say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")
 
 
+@subject.command("reapply", epilog="Example: `clickstream subject reapply --json`")
+def reapply(data: Data = None, as_json: Json = False) -> None:
+    """Erase people once more whom a restored backup has brought back; `doctor` tells of them.
+
+    The suppression list and the register must be the newest there are, not those of the backup.
+    """
+    from clickstream_platform.events import ingest_landing, wait_until_settled
+    from clickstream_platform.privacy import reapply_erasures
+
+    settings = settings_of(data)
+    with progress_bar() as progress:
+        wait_until_settled(settings)
+        ingest_landing(settings, now=clock(), progress=progress)
+        certificates = reapply_erasures(
+            settings, now=clock(), progress=lambda what: progress(what, 0, 0)
+        )
+    if as_json:
+        write_json([each.request_id for each in certificates])
+        return
+    for each in certificates:
+        say(f"Request {each.request_id}: rows and records erased: {each.rows_found:,}.")
+    if certificates:
+        say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")
+    else:
+        say("Nobody who was erased is back.")
+
+
 @subject.command(
     "register", epilog="Example: `clickstream subject register erase --user -` asks for the id"
 )
