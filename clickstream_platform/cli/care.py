@@ -105,6 +105,7 @@ def examine(data: Path | None) -> Iterator[Check]:
         _vault,
         _suppression_list,
         _crm,
+        _erased_people,
         _ledger,
         _files,
         _landing,
@@ -292,6 +293,23 @@ def _crm(settings: "Settings") -> Check:
     from clickstream_platform.connectors import crm_destination
 
     return Check("crm", "ok", f"audiences go to {crm_destination(settings)!r}")
+
+
+def _erased_people(settings: "Settings") -> Check:
+    from clickstream_platform.privacy import returned_people
+
+    if not (settings.state / "vault").exists():
+        return Check("erased people", "ok", "none are held")
+    found = returned_people(settings)
+    if again := [each.request_id for each in found if each.is_erased]:
+        remedy = (
+            "A backup was restored. Run `clickstream subject reapply`, which erases them again."
+        )
+        return Check("erased people", "fail", f"back again: those of {', '.join(again)}", remedy)
+    if unfinished := [each.request_id for each in found]:
+        remedy = "Go on with `clickstream subject erase --request`."
+        return Check("erased people", "warn", f"not erased yet: {', '.join(unfinished)}", remedy)
+    return Check("erased people", "ok", "none are held")
 
 
 def _ledger(settings: "Settings") -> Check:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clickstream_platform.cli.app import Data, Json, clock, settings_of, subject
-from clickstream_platform.cli.output import counted, progress_bar, say, write_json, write_records
+from clickstream_platform.cli.output import (
+    Report,
+    counted,
+    progress_bar,
+    say,
+    write_json,
+    write_records,
+)
 from clickstream_platform.errors import ClickstreamError, ParameterError
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for the engines
@@ -82,6 +89,7 @@ def export(
     settings = settings_of(data)
     request_id = _registered(settings, "export", (user, visitor, identifier), request)
     with progress_bar() as progress:
+        _take_what_waits(settings, progress)
         progress("exporting", 0, 0)
         file = export_subject(settings, request_id, now=clock())
     found = Register(settings).get(request_id).rows_found
@@ -114,7 +122,6 @@ def erase(
     with `--request`.
     """
     from clickstream_platform.connectors import crm_eraser
-    from clickstream_platform.events import ingest_landing, wait_until_settled
     from clickstream_platform.privacy import erase_subject
 
     settings = settings_of(data)
@@ -124,9 +131,7 @@ def erase(
             raise NotErasedError
     request_id = _registered(settings, "erase", (user, visitor, identifier), request)
     with progress_bar() as progress:
-        # Whose a record is says its adapter, which the eraser of landed files does not know.
-        wait_until_settled(settings)
-        ingest_landing(settings, now=clock(), progress=progress)
+        _take_what_waits(settings, progress)
         certificate = erase_subject(
             settings,
             request_id,
@@ -151,6 +156,31 @@ def erase(
     )
     say(f"Certificate: [bold]{path.with_suffix('.txt')}[/] (signed: {path.name})")
     say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")
+
+
+@subject.command("reapply", epilog="Example: `clickstream subject reapply --json`")
+def reapply(data: Data = None, as_json: Json = False) -> None:
+    """Erase people once more whom a restored backup has brought back; `doctor` tells of them.
+
+    The suppression list and the register must be the newest there are, not those of the backup.
+    """
+    from clickstream_platform.privacy import reapply_erasures
+
+    settings = settings_of(data)
+    with progress_bar() as progress:
+        _take_what_waits(settings, progress)
+        certificates = reapply_erasures(
+            settings, now=clock(), progress=lambda what: progress(what, 0, 0)
+        )
+    if as_json:
+        write_json([each.request_id for each in certificates])
+        return
+    for each in certificates:
+        say(f"Request {each.request_id}: rows and records erased: {each.rows_found:,}.")
+    if certificates:
+        say("Next: [bold]clickstream materialize[/] follows up in tables that others share.")
+    else:
+        say("Nobody who was erased is back.")
 
 
 @subject.command(
@@ -219,6 +249,14 @@ def approve(
 
     Register(settings_of(data)).approve(request, now=clock())
     say(f"Approved. Next: [bold]clickstream subject erase --request {request}[/]")
+
+
+def _take_what_waits(settings: "Settings", progress: Report) -> None:
+    """Take landed files: whose a record is says its adapter, which only ingestion knows."""
+    from clickstream_platform.events import ingest_landing, wait_until_settled
+
+    wait_until_settled(settings)
+    ingest_landing(settings, now=clock(), progress=progress)
 
 
 Who = tuple[Sequence[str] | None, Sequence[str] | None, Sequence[str] | None]

@@ -40,6 +40,7 @@ from clickstream_platform.privacy.requests import (
     SubjectRequest,
 )
 from clickstream_platform.privacy.residual import ScannerBlindError, scan_residue
+from clickstream_platform.privacy.returned import reapply_erasures, returned_people
 from clickstream_platform.privacy.signing import canonical_json, is_signed, public_key, sign
 from clickstream_platform.privacy.suppression import Suppression, SuppressionUnavailableError
 from clickstream_platform.privacy.vault import Vault, VaultUnavailableError
@@ -78,8 +79,10 @@ __all__ = [
     "public_key",
     "read_address",
     "read_certificate",
+    "reapply_erasures",
     "register_request",
     "replace_file",
+    "returned_people",
     "scan_leaks",
     "scan_residue",
     "scrub_payloads",

@@ -27,6 +27,9 @@ from clickstream_platform.privacy.tables import PERSON_TABLES, LakePart
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES
 
+BOM = "\ufeff"
+"""What a text starts with so that spreadsheets read it as UTF-8."""
+
 TRIGGERS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What makes a spreadsheet take a cell for a formula, in ASCII and in full width."""
 
@@ -127,7 +130,7 @@ def _write_package(
                 package.writestr("summary.html", _summary(subject, held, now))
                 package.writestr("data.json", data_json(request_id, subject, held, now))
                 for table, rows in held.rows.items():
-                    package.writestr(f"tables/{table}.csv", safe_csv(rows))
+                    package.writestr(f"tables/{table}.csv", BOM + safe_csv(rows))
             handle.flush()
             os.fsync(handle.fileno())
         draft.replace(file)
@@ -186,7 +189,7 @@ def _summary(subject: Subject, held: Held, now: datetime) -> str:
         for first, last in [_period(rows)]
     ]
     return summary_html(
-        identifiers=[value for _, value in subject.values],
+        identifiers=subject.values,
         tables=tables,
         shared=_shared(held.rows.get("crm_syncs")),
         landed=(held.landed_files, held.landed_records),

@@ -114,7 +114,7 @@ def find_subject(
 
     Args:
         settings: Where everything lies.
-        identifiers: What the person is known by.
+        identifiers: What the person is known by; a pseudonym is taken as it is.
         now: Time of the look into the vault, for its access log.
     """
     vault = Vault(settings.state / "vault")
@@ -122,16 +122,18 @@ def find_subject(
     asked = [
         (space, rules.written(*_parted(raw)) if space == "other" else raw)
         for space, raw in identifiers
+        if surrogate(raw) is None
     ]
     found = {token for space, raw in asked if (token := vault.find(space, raw))}
+    found |= {raw for _, raw in identifiers if surrogate(raw) is not None}
     links = Links(Lake(settings.lake_folder), connect(settings.lake))
     users, carriers, common = closure(links, _of(found, "user"), found - set(_of(found, "user")))
     visitors, tablets = _of(carriers, "visitor"), _of(common, "visitor")
     own = [*sorted(users), *visitors, *_of(carriers, "other")]
     called = _revealed(vault, [*own, *sorted(common)], now)
     known = {(space, canonical(raw)) for space, raw in asked}
-    more = {(_space(token), raw) for token in own if (raw := called[token])}
-    shared = {(_space(token), raw) for token in common if (raw := called[token])}
+    more = {(namespace_of(token), raw) for token in own if (raw := called[token])}
+    shared = {(namespace_of(token), raw) for token in common if (raw := called[token])}
     given = [(space, raw) for space, raw in asked if (space, canonical(raw)) not in shared]
     return Subject(
         identifiers=(*given, *sorted(more - known)),
@@ -153,7 +155,7 @@ def _parted(raw: str) -> tuple[str, str]:
     return kind, value
 
 
-def _space(token: str) -> Namespace:
+def namespace_of(token: str) -> Namespace:
     """Namespace of a pseudonym."""
     return next(space for space in get_args(Namespace) if token.startswith(PREFIXES[space]))
 

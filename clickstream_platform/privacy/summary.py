@@ -36,6 +36,9 @@ PURPOSES = {
 }
 """What each table holds of a person and why, in words for that person."""
 
+KINDS = {"user": "account", "visitor": "browser or app"}
+"""What types of identifiers are called, where their name says it to nobody."""
+
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #dfe4ea;
   --paper: #ffffff; --wash: #f4f6f9; --mark: #2f5fd0; }
@@ -85,7 +88,7 @@ class Shared:
 
 def summary_html(
     *,
-    identifiers: Sequence[str],
+    identifiers: Sequence[tuple[str, str]],
     tables: Sequence[HeldTable],
     shared: Sequence[Shared],
     landed: tuple[int, int],
@@ -96,11 +99,13 @@ def summary_html(
     figures = [
         (f"{sum(table.rows for table in tables):,}", "records"),
         (f"{len(tables):,}", "kinds of record"),
-        (min(days).isoformat() if days else "never", "first seen"),
-        (max(days).isoformat() if days else "never", "last seen"),
+        (min(days).isoformat() if days else "never", "oldest record"),
+        (max(days).isoformat() if days else "never", "newest record"),
     ]
     tiles = "".join(f"<li><b>{escape(n)}</b>{escape(what)}</li>" for n, what in figures)
-    known = ", ".join(f"<code>{escape(raw)}</code>" for raw in identifiers)
+    known = ", ".join(
+        f"{escape(KINDS.get(kind, kind))} <code>{escape(raw)}</code>" for kind, raw in identifiers
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -99,6 +99,21 @@ class Suppression:
         """Tell of each pseudonym whether it is suppressed; null ones are not."""
         return self._mask(_TOKENS, tokens)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody is suppressed."""
+        with self._open() as connection:
+            return _is_empty(connection)
+
+    def requests(self, tokens: Iterable[str]) -> dict[str, str]:
+        """The request behind each pseudonym that is suppressed; others are left out."""
+        wanted = sorted(set(tokens))
+        with self._open() as connection, transaction(connection, "DEFERRED"):
+            digests = self._digester(connection, _TOKENS).digests(wanted)
+            listed = _listed(connection, digests)
+        found = zip(wanted, map(listed.get, digests), strict=True)
+        return {token: request_id for token, request_id in found if request_id}
+
     def _add(self, label: str, forms: list[str], request_id: str, now: datetime) -> int:
         instant_us = (now - _EPOCH) // timedelta(microseconds=1)
         with self._open() as connection, transaction(connection):
@@ -145,17 +160,16 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM suppressed LIMIT 1").fetchone() is None
 
 
-def _listed(connection: sqlite3.Connection, digests: Sequence[bytes]) -> set[bytes]:
-    """Those digests that are on the list."""
-    found: set[bytes] = set()
+def _listed(connection: sqlite3.Connection, digests: Sequence[bytes]) -> dict[bytes, str]:
+    """Those digests that are on the list, with the request behind each."""
+    found: dict[bytes, str] = {}
     ordered = sorted(digests)
     for start in range(0, len(ordered), CHUNK):
         chunk = ordered[start : start + CHUNK]
         marks = ",".join("?" * len(chunk))
         found.update(
-            row[0]
-            for row in connection.execute(
-                f"SELECT digest FROM suppressed WHERE digest IN ({marks})",  # noqa: S608 - question marks
+            connection.execute(
+                f"SELECT digest, request_id FROM suppressed WHERE digest IN ({marks})",  # noqa: S608 - question marks
                 chunk,
             )
         )

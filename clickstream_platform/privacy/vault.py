@@ -201,6 +201,11 @@ class Vault:
                 ) from None
         return _mapped(tokens, found)
 
+    def held(self) -> Iterator[str]:
+        """Every pseudonym."""
+        with self._open() as connection:
+            yield from (token for token, _ in _everything(connection))
+
     def reveals(self) -> pl.DataFrame:
         """The access log: ``revealed_at``, ``purpose``, ``tokens`` (their number), oldest first."""
         with self._open() as connection:

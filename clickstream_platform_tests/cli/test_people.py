@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,32 @@ def test_export_holds_the_events_of_the_person_alone(data: Path) -> None:
     assert Path(done["path"]).name == f"{done['request_id']}.zip"
     assert "page_view" in text
     assert "bob" not in text
+
+
+def test_export_holds_what_waits_in_landing(data: Path) -> None:
+    waiting = data / "landing" / "web_shop" / "late.ndjson"
+    waiting.write_text(EVENT.format(user="cem@example.com"))
+    done = clickstream("subject", "export", "--user", "cem@example.com", data=data)
+    with zipfile.ZipFile(done["path"]) as archive:
+        (row,) = json.loads(archive.read("data.json"))["tables"]["raw_events"]
+    assert "page_view" in row["payload"]
+
+
+def test_who_is_back_with_a_backup_is_told_and_erased_again(data: Path, tmp_path: Path) -> None:
+    def erased_people() -> str:
+        result = CliRunner().invoke(app, ["doctor", "--json", "--data", str(data)])
+        levels = {check["name"]: str(check["level"]) for check in json.loads(result.stdout)}
+        return levels["erased people"]
+
+    shutil.copytree(data / "lake", tmp_path / "backup")
+    clickstream("subject", "erase", "--user", "ann@example.com", "--yes", data=data)
+    assert erased_people() == "ok"
+    shutil.rmtree(data / "lake")
+    shutil.copytree(tmp_path / "backup", data / "lake")
+    assert (erased_people(), users_with_events(data)) == ("fail", 2)
+    (request,) = clickstream("subject", "reapply", data=data)
+    assert (data / "state" / "certificates" / f"{request}.json").exists()
+    assert (erased_people(), users_with_events(data)) == ("ok", 1)
 
 
 def test_identifier_can_be_read_from_input(data: Path) -> None:

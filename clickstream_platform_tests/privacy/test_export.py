@@ -68,11 +68,14 @@ def test_an_export_holds_all_of_ann(home: Settings) -> None:
     assert data["landed"] == {"files": 1, "records": 5}
     assert set(data["tables"]) >= {"sessions", "conversions", "touchpoints", "crm_syncs"}
     for table, rows in data["tables"].items():
-        cells = list(csv.DictReader(io.StringIO(package.read(f"tables/{table}.csv").decode())))
+        written = package.read(f"tables/{table}.csv")
+        assert written.startswith(b"\xef\xbb\xbf")  # or names beyond ASCII are garbled by Excel
+        cells = list(csv.DictReader(io.StringIO(written.decode("utf-8-sig"))))
         assert len(cells) == len(rows)
         assert list(cells[0]) == list(rows[0])
     page = package.read("summary.html").decode()
-    assert "ann@example.com" in page
+    assert "account <code>ann@example.com</code>" in page
+    assert f"browser or app <code>{ANN_PHONE}</code>" in page
     assert "<b>hubspot</b>: 1 time, last on 2026-03-02" in page
 
 
@@ -182,7 +185,7 @@ class Elements(HTMLParser):
 def test_the_page_runs_and_loads_nothing() -> None:
     attack = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     page = summary_html(
-        identifiers=[attack],
+        identifiers=[(attack, attack)],
         tables=[HeldTable("events", 3, NOON.date(), NOON.date())],
         shared=[Shared(attack, 1, NOON.date())],
         landed=(1, 3),
