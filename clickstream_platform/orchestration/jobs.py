@@ -160,7 +160,7 @@ def opaque(request_id: str) -> str:
     return request_id
 
 
-@dg.op(out=dg.Out(dg.Nothing), pool=REQUESTS.pool)
+@dg.op(ins={"after": dg.In(dg.Nothing)}, out=dg.Out(dg.Nothing), pool=REQUESTS.pool)
 def export_subject_data(
     context: dg.OpExecutionContext, config: SubjectRequest, platform: Platform
 ) -> None:
@@ -232,12 +232,13 @@ def replay_waiting_records(
 
 
 @dg.job(
-    description="Answer a person who asks for their data: a zip of JSON, CSV and a summary.",
+    description="Answer a person who asks for their data: what waits in landing is taken, then a "
+    "zip of JSON, CSV and a summary is written.",
     executor_def=dg.in_process_executor,
 )
 def subject_export() -> None:
-    """Export, then mirror the register."""
-    export_subject_data()
+    """Take what waits, export, mirror the register."""
+    in_order([STAGE_OPS[0], export_subject_data])
 
 
 @dg.job(
