@@ -114,7 +114,7 @@ def erase(
     with `--request`.
     """
     from clickstream_platform.connectors import crm_eraser
-    from clickstream_platform.events import ingest_landing, wait_until_settled
+    from clickstream_platform.events import ingest_landing, load_adapters, wait_until_settled
     from clickstream_platform.privacy import erase_subject
 
     settings = settings_of(data)
@@ -125,6 +125,7 @@ def erase(
     request_id = _registered(settings, "erase", (user, visitor, identifier), request)
     with progress_bar() as progress:
         # Whose a record is says its adapter, which the eraser of landed files does not know.
+        load_adapters(settings.definitions)
         wait_until_settled(settings)
         ingest_landing(settings, now=clock(), progress=progress)
         certificate = erase_subject(
