@@ -60,7 +60,7 @@ def read_once(read: Callable[[Path], Read]) -> Callable[[Path], Read]:
     Processes live on while people edit definitions; inode, size and time tell that one was.
     """
 
-    @lru_cache(maxsize=8)
+    @lru_cache(maxsize=64)
     def kept(file: Path, _look: tuple[int, int, int]) -> Read:
         return read(file)
 

@@ -214,6 +214,7 @@ def materialize(
     Needs no daemon; the run is in the Dagster UI's history all the same. What is up to date
     already costs nothing.
     """
+    from clickstream_platform.events import read_adapters
     from clickstream_platform.orchestration import materialize_all, rebuild
 
     settings = settings_of(data)
@@ -234,14 +235,27 @@ def materialize(
         ],
         as_json=as_json,
     )
+    if faults := read_adapters(settings.definitions).faults:
+        raise StoppedSourcesError(faults)
+
+
+class StoppedSourcesError(ClickstreamError, ValueError):
+    """Adapters cannot be used as written."""
+
+    def __init__(self, faults: Mapping[str, Exception]) -> None:
+        each = " ".join(f"{name}: {fault}" for name, fault in faults.items())
+        super().__init__(
+            f"{counted(len(faults), 'source')} stopped: what lands there waits until the adapter "
+            f"is mended; the others are up to date. {each}"
+        )
 
 
 @sources.command("list", epilog="Example: `clickstream sources list --json`")
 def list_sources(data: Data = None, as_json: Json = False) -> None:
     """List adapters: the shipped ones and those of your definitions folder."""
-    from clickstream_platform.events import load_adapters
+    from clickstream_platform.events import read_adapters
 
-    adapters = load_adapters(settings_of(data).definitions)
+    adapters = read_adapters(settings_of(data).definitions)
     write_records(
         [
             {
@@ -251,10 +265,12 @@ def list_sources(data: Data = None, as_json: Json = False) -> None:
                 "description": adapter.description,
                 "file": adapter.file,
             }
-            for adapter in adapters.values()
+            for adapter in adapters.sound.values()
         ],
         as_json=as_json,
     )
+    if adapters.faults:
+        raise StoppedSourcesError(adapters.faults)
 
 
 @sources.command("show", epilog="Example: `clickstream sources show snowplow > my_source.toml`")
@@ -262,9 +278,9 @@ def show_source(
     name: Annotated[str, typer.Argument(help="Name of the source.")], data: Data = None
 ) -> None:
     """Print the adapter of a source, as a start for one of your own."""
-    from clickstream_platform.events import UnknownSourceError, load_adapters
+    from clickstream_platform.events import UnknownSourceError, read_adapters
 
-    adapters = load_adapters(settings_of(data).definitions)
+    adapters = read_adapters(settings_of(data).definitions)
     if name not in adapters:
         raise UnknownSourceError(name, list(adapters))
     typer.echo(Path(adapters[name].file).read_text(encoding="utf-8"), nl=False)
@@ -281,14 +297,14 @@ def check_file(
     from clickstream_platform.events import (
         Ledger,
         ingest_files,
-        load_adapters,
         quarantine_summary,
+        read_adapters,
         refresh_events,
     )
     from clickstream_platform.lake import Lake
 
     check_source(source)
-    if source not in (adapters := load_adapters(settings_of(data).definitions)):
+    if source not in (adapters := read_adapters(settings_of(data).definitions)):
         close = get_close_matches(source, adapters, n=1)
         meant = f" Did you mean {close[0]}?" if close else ""
         err().print(f"No adapter is named {source}: the file is read as canonical records.{meant}")

@@ -59,7 +59,7 @@ def sql(
 @app.command(epilog="Example: `clickstream status --json`")
 def status(data: Data = None, as_json: Json = False) -> None:
     """Show how fresh tables and sources are, what is stale, and what became of every record."""
-    from clickstream_platform.events import Ledger, foreign_files, pending_files
+    from clickstream_platform.events import Ledger, foreign_files, pending_files, read_adapters
     from clickstream_platform.lake import Lake
 
     settings, now = settings_of(data), clock()
@@ -68,6 +68,7 @@ def status(data: Data = None, as_json: Json = False) -> None:
     totals = ledger_records(ledger)
     waiting, foreign = len(pending_files(settings)), foreign_files(settings)
     unbalanced = ledger.unbalanced()
+    faults = read_adapters(settings.definitions).faults
     if as_json:
         write_json(
             {
@@ -76,6 +77,7 @@ def status(data: Data = None, as_json: Json = False) -> None:
                 "files_waiting": waiting,
                 "files_not_taken": foreign,
                 "unbalanced_batches": unbalanced,
+                "sources_stopped": {name: str(fault) for name, fault in faults.items()},
             }
         )
         return
@@ -92,6 +94,8 @@ def status(data: Data = None, as_json: Json = False) -> None:
         say(f"{sessions} ran away: [bold]clickstream quarantine sessions[/] tells more.")
     for name in foreign:
         err().print(f"Not taken because of its name: {name}", markup=False)
+    for name, fault in faults.items():
+        err().print(f"Source {name} is stopped: {fault}", markup=False)
 
 
 def table_states(lake: "Lake") -> list[dict[str, object]]:
@@ -183,10 +187,10 @@ class UnknownChoiceError(ClickstreamError, LookupError):
 
 def _check_choice(settings: "Settings", source: str | None, code: str | None) -> None:
     """Refuse a source that never delivered and has no adapter, and a rule that is none."""
-    from clickstream_platform.events import Ledger, load_adapters, violation_codes
+    from clickstream_platform.events import Ledger, read_adapters, violation_codes
 
     sources = {str(row["source"]) for row in Ledger(settings.state).totals()}
-    if source is not None and source not in sources | {*load_adapters(settings.definitions)}:
+    if source is not None and source not in sources | {*read_adapters(settings.definitions)}:
         raise UnknownChoiceError(source, sources, what="source")
     if code is not None and code not in violation_codes():
         raise UnknownChoiceError(code, violation_codes(), what="rule")

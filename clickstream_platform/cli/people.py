@@ -252,9 +252,10 @@ def approve(
 
 
 def _take_what_waits(settings: "Settings", progress: Report) -> None:
-    """Take landed files: whose a record is says its adapter, which only ingestion knows."""
-    from clickstream_platform.events import ingest_landing, wait_until_settled
+    """Take landed files: whose a record is says its adapter, so none may be wrong."""
+    from clickstream_platform.events import ingest_landing, load_adapters, wait_until_settled
 
+    load_adapters(settings.definitions)
     wait_until_settled(settings)
     ingest_landing(settings, now=clock(), progress=progress)
 

@@ -5,6 +5,7 @@ from clickstream_platform.events.adapters import (
     UnknownSourceError,
     foreign_sources,
     load_adapters,
+    read_adapters,
 )
 from clickstream_platform.events.canonical import violation_codes
 from clickstream_platform.events.formats import read_records
@@ -13,6 +14,7 @@ from clickstream_platform.events.landed import (
     LandedFile,
     foreign_files,
     pending_files,
+    unfinished_batches,
     wait_until_settled,
 )
 from clickstream_platform.events.landing import ingest_files, ingest_landing
@@ -43,10 +45,12 @@ __all__ = [
     "pending_files",
     "quarantine_rows",
     "quarantine_summary",
+    "read_adapters",
     "read_records",
     "refresh_events",
     "replay_quarantine",
     "retake_days",
+    "unfinished_batches",
     "violation_codes",
     "wait_until_settled",
 ]

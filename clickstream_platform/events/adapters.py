@@ -6,7 +6,7 @@ same name in the user's `sources/` folder replaces one, a new name adds a source
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from clickstream_platform.definitions import checked, own_or_shipped, read_toml
+from clickstream_platform.definitions import checked, own_or_shipped, read_once, read_toml
 from clickstream_platform.errors import ClickstreamError, DefinitionError
 from clickstream_platform.events.columns import SNOWPLOW_JSON, fixed_columns, ga4_fields
 from clickstream_platform.identity import identifier_rules
@@ -299,22 +299,69 @@ def columns_of(expression: str) -> tuple[str, ...]:
     return tuple(sorted({c.name for c in tree.find_all(exp.Column)} - bound))
 
 
+class Adapters(Mapping[str, Adapter]):
+    """Adapters by name; whoever asks for one that cannot be used as written is told why."""
+
+    def __init__(self, read: Mapping[str, Adapter | DefinitionError]) -> None:
+        self._read = read
+
+    def __getitem__(self, name: str) -> Adapter:
+        found = self._read[name]
+        if isinstance(found, DefinitionError):
+            raise found.with_traceback(None)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._read
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+    @property
+    def sound(self) -> dict[str, Adapter]:
+        """Those that can be used."""
+        return {name: it for name, it in self._read.items() if isinstance(it, Adapter)}
+
+    @property
+    def faults(self) -> dict[str, DefinitionError]:
+        """What is wrong with the others: their sources are stopped, and no others."""
+        return {name: it for name, it in self._read.items() if isinstance(it, DefinitionError)}
+
+    def stops(self, source: str) -> bool:
+        """Whether a landing folder cannot be read: its adapter, or the canonical one, is wrong."""
+        return (source if source in self else CANONICAL) in self.faults
+
+
 def load_adapters(definitions: Path | None = None) -> Mapping[str, Adapter]:
     """Read every adapter, shipped and the user's, by name; a wrong one is a `DefinitionError`."""
+    return dict(read_adapters(definitions))
+
+
+def read_adapters(definitions: Path | None = None) -> Adapters:
+    """Read every adapter, shipped and the user's; a wrong one is no matter of the others."""
     files = {file.stem: file for file in sorted(SHIPPED.glob("*.toml"))}
     if definitions is not None:
         files |= {file.stem: file for file in sorted((definitions / "sources").glob("*.toml"))}
-    types = identifier_rules(definitions).further
-    return {name: _read(file, types) for name, file in sorted(files.items())}
+    return Adapters({name: _tried(file, definitions) for name, file in sorted(files.items())})
+
+
+def require_adapters(sources: Iterable[str], definitions: Path | None) -> None:
+    """Refuse what is to be done of some sources while one of their adapters is wrong."""
+    adapters = read_adapters(definitions)
+    for source in sources:
+        adapter_for(source, adapters)
 
 
 def foreign_sources(definitions: Path | None = None) -> dict[str, str]:
     """Sources whose adapters do not read the platform's own records, and the format they read."""
-    adapters = load_adapters(definitions)
+    adapters = read_adapters(definitions)
     own = adapters[CANONICAL].fields["event_name"]
     return {
         name: adapter.format
-        for name, adapter in adapters.items()
+        for name, adapter in adapters.sound.items()
         if adapter.fields.get("event_name") != own
     }
 
@@ -338,7 +385,26 @@ def adapter_for(source: str, adapters: Mapping[str, Adapter]) -> Adapter:
     return adapters[CANONICAL].model_copy(update={"name": source})
 
 
-def _read(file: Path, types: Collection[str]) -> Adapter:
+def _tried(file: Path, definitions: Path | None) -> Adapter | DefinitionError:
+    try:
+        read = _read(file)
+        types = identifier_rules(definitions).further
+        return read if isinstance(read, DefinitionError) else _typed(read, file, types)
+    except DefinitionError as error:
+        return error
+    except OSError as error:
+        return DefinitionError(file, "file", str(error.strerror), remedy="It must be readable.")
+
+
+@read_once
+def _read(file: Path) -> Adapter | DefinitionError:
+    try:
+        return _written(file)
+    except DefinitionError as error:
+        return error
+
+
+def _written(file: Path) -> Adapter:
     sha256 = sha256_of_adapter(file)  # first: if it is edited meanwhile, files are tried again
     content = {"name": file.stem, **read_toml(file), "file": str(file), "sha256": sha256}
     remedy = "See docs/guide/sources.md for what an adapter says."
@@ -350,6 +416,10 @@ def _read(file: Path, types: Collection[str]) -> Adapter:
     if file.parent != SHIPPED:
         _check_computable(adapter, file)
         _check_columns(adapter, file)
+    return adapter
+
+
+def _typed(adapter: Adapter, file: Path, types: Collection[str]) -> Adapter:
     known = {name: rule for name, rule in adapter.identifiers.items() if name in types}
     if strange := sorted(adapter.identifiers.keys() - known):
         if file.parent == SHIPPED:  # the user's own rules do without the type

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from clickstream_platform.events.adapters import adapter_for, load_adapters
+from clickstream_platform.events.adapters import adapter_for, read_adapters
 from clickstream_platform.events.canonical import staged_sql, violations_sql
 from clickstream_platform.events.records import each_tried_alone, open_duckdb
 from clickstream_platform.settings import Settings
@@ -41,7 +41,7 @@ def judge(
     """
     if not payloads:
         return []
-    adapter = adapter_for(source, load_adapters(settings.definitions))
+    adapter = adapter_for(source, read_adapters(settings.definitions))
     people = [json.loads(payload) for payload in payloads]
     raw = pl.DataFrame(
         {

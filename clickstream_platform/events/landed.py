@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clickstream_platform.events.adapters import adapter_file, sha256_of_adapter
+from clickstream_platform.events.adapters import adapter_file, read_adapters, sha256_of_adapter
 from clickstream_platform.events.ledger import Ledger
 from clickstream_platform.settings import Settings
 
@@ -35,7 +35,8 @@ class LandedFile:
 def pending_files(settings: Settings) -> list[LandedFile]:
     """List landed files that wait to be taken; cheap enough to ask every few seconds.
 
-    A file that was refused is listed again when its adapter is another one than then.
+    A file that was refused is listed again when its adapter is another one than then. One whose
+    adapter cannot be used as written waits until that is mended.
 
     A file is left alone while its name says that it is not whole, while a process holds it open
     for writing, and until it has been still for `SETTLE_S`.
@@ -50,10 +51,19 @@ def pending_files(settings: Settings) -> list[LandedFile]:
     ]
     if not found:
         return []
+    adapters = read_adapters(settings.definitions)
+    found = [file for file in found if not adapters.stops(file.source)]
     now_ns = time.time_ns()
     settled = [file for file in found if now_ns - file.mtime_ns >= SETTLE_S * 1e9]
     busy = _open_for_writing({file.path for file in settled})
     return sorted((f for f in settled if f.path not in busy), key=lambda f: f.relative)
+
+
+def unfinished_batches(settings: Settings) -> list[dict[str, object]]:
+    """List batches that are taken and not loaded, but for those whose adapter cannot be used."""
+    rows = Ledger(settings.state).in_state("landed", "loading")
+    adapters = read_adapters(settings.definitions) if rows else None
+    return [row for row in rows if adapters and not adapters.stops(str(row["source"]))]
 
 
 def _is_mended(file: LandedFile, adapter_sha256: str | None, settings: Settings) -> bool:

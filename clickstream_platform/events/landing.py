@@ -19,7 +19,12 @@ import polars as pl
 import pyarrow as pa
 
 from clickstream_platform.errors import ClickstreamError
-from clickstream_platform.events.adapters import Adapter, adapter_for, load_adapters
+from clickstream_platform.events.adapters import (
+    Adapter,
+    adapter_for,
+    read_adapters,
+    require_adapters,
+)
 from clickstream_platform.events.door import Door, minimised, open_door
 from clickstream_platform.events.formats import read_records
 from clickstream_platform.events.landed import (
@@ -92,7 +97,7 @@ def _ingested(
 ) -> Refreshed:
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
     adapt(lake, ["raw_events"], is_derived=False)
-    adapters = load_adapters(settings.definitions)
+    adapters = read_adapters(settings.definitions)
     todo = pending_files(settings) if files is None else list(files)
     door = open_door(settings)
     counts = dict.fromkeys(
@@ -275,7 +280,10 @@ def ingest_files(
     Raises:
         FileNotFoundError: One of the paths is no file; nothing was copied.
         FileNameError: One of them has a name that landing does not take; nothing was copied.
+
+    Where the adapter of the source cannot be used its error is raised, and nothing was copied.
     """
+    require_adapters([source], settings.definitions)
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(errno.ENOENT, "is no file", str(path))

@@ -10,7 +10,13 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from clickstream_platform.events.adapters import adapter_for, load_adapters, quoted
+from clickstream_platform.events.adapters import (
+    adapter_for,
+    quoted,
+    read_adapters,
+    require_adapters,
+)
+from clickstream_platform.events.landed import unfinished_batches
 from clickstream_platform.events.ledger import FATES, Ledger, Progress
 from clickstream_platform.events.loader import Chunk, Loader, Outcome
 from clickstream_platform.lake import Lake, Refreshed, adapt, polars_schema, turn
@@ -43,7 +49,8 @@ def refresh_events(
     Returns:
         What was loaded; ``details`` counts the fates, ``dates`` are event dates.
 
-    A batch that does not add up afterwards raises `LedgerError`.
+    A batch that does not add up afterwards raises `LedgerError`. One whose adapter cannot be used
+    waits; where it is to be derived anew that is refused.
     """
     with turn(settings.state, progress=progress):
         return _loaded(settings, sorted(hours), set(again), full=full, progress=progress)
@@ -59,15 +66,15 @@ def _loaded(
 ) -> Refreshed:
     lake, ledger = Lake(settings.lake_folder), Ledger(settings.state)
     adapt(lake, TABLES, is_derived=False)
-    reopened = _reopened(ledger, hours, again, full=full)
-    interrupted = [str(row["batch_id"]) for row in ledger.in_state("loading")]
+    reopened = _reopened(settings, ledger, hours, again, full=full)
+    todo = unfinished_batches(settings)
+    interrupted = [str(row["batch_id"]) for row in todo if row["state"] == "loading"]
     take_out(lake, interrupted, everything=full)
-    todo = ledger.in_state("landed", "loading")
     if interrupted or reopened:
         # A crash from here on is one of all of them, so that all are counted anew then, too.
         ledger.set_state([str(batch["batch_id"]) for batch in todo], "loading")
     outcome = Outcome()
-    adapters = load_adapters(settings.definitions)
+    adapters = read_adapters(settings.definitions)
     loader = Loader(lake, settings)
     chunks = list(_chunks(todo))
     for number, chunk in enumerate(chunks):
@@ -98,16 +105,18 @@ def _loaded(
 
 
 def _reopened(
-    ledger: Ledger, hours: Sequence[datetime], again: set[str], *, full: bool
+    settings: Settings, ledger: Ledger, hours: Sequence[datetime], again: set[str], *, full: bool
 ) -> list[str]:
     """Mark the batches that are to be derived anew as unfinished."""
-    chosen = [
-        str(row["batch_id"])
-        for row in ledger.in_state("loaded")
+    rows = [
+        row
+        for row in ledger.in_state("loaded", *(("landed", "loading") if full else ()))
         if full
         or row["batch_id"] in again
         or any(s <= datetime.fromisoformat(str(row["arrived_at"])) < s + HOUR for s in hours)
     ]
+    require_adapters({str(row["source"]) for row in rows}, settings.definitions)
+    chosen = [str(row["batch_id"]) for row in rows if row["state"] == "loaded"]
     if full:
         ledger.forget_deliveries()
     if chosen:

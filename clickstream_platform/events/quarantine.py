@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from clickstream_platform.events.adapters import require_adapters
 from clickstream_platform.events.ledger import Ledger, Progress
 from clickstream_platform.events.loading import TABLES, refresh_events, take_out
 from clickstream_platform.events.retaking import take_again
@@ -80,6 +81,7 @@ def _replayed(
     adapt(lake, ("raw_events", *TABLES), is_derived=False)
     waiting = quarantine_rows(lake, source=source, code=code, limit=2**31)
     chosen = sorted(set(waiting["batch_id"]))
+    require_adapters(sorted(set(waiting["source"])), settings.definitions)
     ledger.set_state(chosen, "loading")
     take_out(lake, chosen)
     take_again(settings, lake, ledger, chosen)

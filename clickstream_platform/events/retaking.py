@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import polars as pl
 
-from clickstream_platform.events.adapters import adapter_for, load_adapters
+from clickstream_platform.events.adapters import adapter_for, read_adapters, require_adapters
 from clickstream_platform.events.door import open_door
 from clickstream_platform.events.landed import LandedFile, sha256_of
 from clickstream_platform.events.landing import take
@@ -32,6 +32,7 @@ def _retaken(settings: Settings, days: Collection[date]) -> bool:
     rows = [row for row in ledger.in_state("landed", "loading", "loaded") if _day(row) in days]
     if any(_landed(settings, row) is None for row in rows):
         return False
+    require_adapters([str(row["source"]) for row in rows], settings.definitions)
     chosen = [str(row["batch_id"]) for row in rows]
     ledger.set_state(chosen, "loading")
     empty = pl.DataFrame(schema=polars_schema("raw_events"))
@@ -43,7 +44,7 @@ def _retaken(settings: Settings, days: Collection[date]) -> bool:
 
 def take_again(settings: Settings, lake: Lake, ledger: Ledger, chosen: Sequence[str]) -> None:
     """Take the landed files of batches anew, where they are still what they were."""
-    adapters = load_adapters(settings.definitions)
+    adapters = read_adapters(settings.definitions)
     door = open_door(settings)
     for row in ledger.in_state("loading"):
         file = _landed(settings, row) if row["batch_id"] in chosen else None

@@ -127,7 +127,10 @@ def _can_follow(table: str, behind: frozenset[str]) -> bool:
 
 def behind_tables(settings: Settings) -> frozenset[str]:
     """Tables that have not taken in what the tables before them hold, directly or by others."""
-    return _behind(settings.lake_folder, settings.state, _fingerprint(settings))
+    from clickstream_platform.events import unfinished_batches
+
+    has_unfinished = bool(unfinished_batches(settings))
+    return _behind(settings.lake_folder, has_unfinished, _fingerprint(settings))
 
 
 @lru_cache(maxsize=1)
@@ -152,26 +155,22 @@ def _fingerprint(settings: Settings) -> tuple[tuple[str, str], ...]:
         log = settings.lake_folder / table / "_delta_log"
         names = os.listdir(log) if log.exists() else []  # noqa: PTH208 - names alone, of many
         newest.append((table, max((name for name in names if name.endswith(".json")), default="")))
-    ledger = settings.state / "ledger.db"
-    waits = [path for path in (ledger, ledger.with_name("ledger.db-wal")) if path.exists()]
-    newest += [(path.name, str(path.stat().st_mtime_ns)) for path in waits]
     return tuple(newest)
 
 
 @lru_cache(maxsize=4)
 def _behind(
     lake_folder: Path,
-    state: Path,
+    has_unfinished: bool,  # noqa: FBT001 - whether events are behind
     fingerprint: tuple[tuple[str, str], ...],  # noqa: ARG001 - what the answer is kept for
 ) -> frozenset[str]:
-    from clickstream_platform.events import Ledger
     from clickstream_platform.lake import Lake
 
     lake = Lake(lake_folder)
     found: set[str] = set()
     for table, before in parents().items():  # in order: parents come first
         if table in {"events", "quarantined_events", "duplicate_events"}:
-            is_behind = bool(Ledger(state).in_state("landed", "loading"))
+            is_behind = has_unfinished
         else:
             is_behind = bool(found & set(before)) or _has_news(lake, table, before)
         if is_behind:

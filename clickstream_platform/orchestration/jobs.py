@@ -133,11 +133,11 @@ class Replay(dg.Config):
 
 def require_choice(config: Replay, settings: Settings) -> None:
     """Refuse a source that never delivered and has no adapter, and a rule that is none."""
-    from clickstream_platform.events import Ledger, load_adapters, violation_codes
+    from clickstream_platform.events import Ledger, read_adapters, violation_codes
 
     with refusals():
         sources = {str(row["source"]) for row in Ledger(settings.state).totals()}
-        sources |= {*load_adapters(settings.definitions)}
+        sources |= {*read_adapters(settings.definitions)}
     chosen = (("source", config.source, sources), ("code", config.code, violation_codes()))
     for name, value, known in chosen:
         if value is not None and value not in known:
@@ -178,10 +178,12 @@ def erase_subject_data(
 ) -> None:
     """Suppress the person, then erase them from every store, and tell the CRM to."""
     from clickstream_platform.connectors import crm_eraser
+    from clickstream_platform.events import load_adapters
     from clickstream_platform.privacy import erase_subject
 
     settings = platform.settings()
     with refusals():
+        load_adapters(settings.definitions)  # whose a record is that waits, says its adapter
         erase_subject(
             settings,
             opaque(config.request_id),

@@ -4,6 +4,7 @@ import dagster as dg
 
 from clickstream_platform.orchestration.jobs import canary_job, daily_close
 from clickstream_platform.orchestration.watches import (
+    adapters_check,
     canary_arrival,
     completeness_check,
     event_time_freshness,
@@ -16,6 +17,7 @@ from clickstream_platform.orchestration.watches import (
 watch = dg.define_asset_job(
     "watch",
     selection=dg.AssetSelection.checks(
+        adapters_check,
         ledger_check,
         event_time_freshness,
         completeness_check,
@@ -23,7 +25,8 @@ watch = dg.define_asset_job(
         new_domains_check,
         canary_arrival,
     ),
-    description="Look at what arrived: ledger, freshness by event time, completeness, quarantine.",
+    description="Look at what arrived: adapters, ledger, freshness by event time, completeness, "
+    "quarantine.",
     executor_def=dg.in_process_executor,
 )
 """What fires when nothing arrives any more cannot wait for an arrival."""

@@ -12,6 +12,7 @@ from clickstream_platform.orchestration.jobs import ingest_tick
 from clickstream_platform.orchestration.processes import at_work
 from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.watches import (
+    adapters_evaluation,
     new_domains_evaluation,
     quarantine_evaluation,
 )
@@ -78,11 +79,11 @@ def landing(
 
 def _waiting(settings: Settings) -> "tuple[list[LandedFile], list[dict[str, object]]]":
     """Files that wait and batches that are unfinished, as soon as there are any."""
-    from clickstream_platform.events import Ledger, pending_files
+    from clickstream_platform.events import pending_files, unfinished_batches
 
-    ledger, patient_until = Ledger(settings.state), time.monotonic() + PATIENCE_S
+    patient_until = time.monotonic() + PATIENCE_S
     while True:
-        files, unfinished = pending_files(settings), ledger.in_state("landed", "loading")
+        files, unfinished = pending_files(settings), unfinished_batches(settings)
         if files or unfinished or time.monotonic() >= patient_until:
             return files, unfinished
         time.sleep(GLANCE_S)
@@ -127,15 +128,31 @@ def decisions(
 def quarantine_alarm(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
     """Add up the ledger; report when what alarms has changed."""
     evaluation = quarantine_evaluation(platform.settings(), now=datetime.now(UTC))
-    alarming = str(evaluation.metadata["alarming_sources"].value)
-    if alarming != (context.cursor or "none"):
-        context.instance.report_runless_asset_event(evaluation)
-    words = (
-        "Few records wait in quarantine."
-        if evaluation.passed
-        else f"Too many records of {alarming} wait in quarantine: `clickstream quarantine list`."
+    return _told_of(
+        context,
+        evaluation,
+        "alarming_sources",
+        sound="Few records wait in quarantine.",
+        else_="Too many records of {} wait in quarantine: `clickstream quarantine list`.",
     )
-    return dg.SensorResult(skip_reason=words, cursor=alarming)
+
+
+@dg.sensor(
+    name="adapter_alarm",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails the check adapters as soon as an adapter cannot be used as written, and "
+    "passes it when it is mended; says which source waits, and why.",
+)
+def adapter_alarm(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
+    """Read the adapters; report when other sources than before are stopped."""
+    return _told_of(
+        context,
+        adapters_evaluation(platform.settings()),
+        "stopped_sources",
+        sound="Every adapter can be used.",
+        else_="What lands for {} waits until the adapter is mended: `clickstream doctor`.",
+    )
 
 
 @dg.sensor(
@@ -148,15 +165,29 @@ def quarantine_alarm(context: dg.SensorEvaluationContext, platform: Platform) ->
 def new_domain_alarm(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult:
     """Look at the reports; tell when what alarms has changed."""
     evaluation = new_domains_evaluation(platform.lake(), platform.settings(), now=datetime.now(UTC))
-    alarming = str(evaluation.metadata["new_domains"].value)
+    return _told_of(
+        context,
+        evaluation,
+        "new_domains",
+        sound="Pages load from known domains.",
+        else_="Pages load from {}: approve it in tag_vendors.toml, or find the tag by "
+        "`clickstream tags lint`.",
+    )
+
+
+def _told_of(
+    context: dg.SensorEvaluationContext,
+    evaluation: dg.AssetCheckEvaluation,
+    key: str,
+    *,
+    sound: str,
+    else_: str,
+) -> dg.SensorResult:
+    """Report a check when what alarms, under a key of its metadata, is not what it was."""
+    alarming = str(evaluation.metadata[key].value)
     if alarming != (context.cursor or "none"):
         context.instance.report_runless_asset_event(evaluation)
-    words = (
-        "Pages load from known domains."
-        if evaluation.passed
-        else f"Pages load from {alarming}: approve it in tag_vendors.toml, or find the tag by "
-        "`clickstream tags lint`."
-    )
+    words = sound if evaluation.passed else else_.format(alarming)
     return dg.SensorResult(skip_reason=words, cursor=alarming)
 
 
@@ -169,5 +200,5 @@ automation = dg.AutomationConditionSensorDefinition(
     description="Asks for tables that are behind the tables before them.",
 )
 
-sensors = [landing, decisions, quarantine_alarm, new_domain_alarm, automation]
+sensors = [landing, decisions, quarantine_alarm, adapter_alarm, new_domain_alarm, automation]
 """All sensors."""

@@ -186,9 +186,9 @@ def _outcome(  # noqa: PLR0913, PLR0917 - all that is known of one table
 
 def _hours_of_unloaded(settings: Settings) -> list[str]:
     """Hours of arrival of batches that are not loaded yet, as partition keys."""
-    from clickstream_platform.events import Ledger
+    from clickstream_platform.events import unfinished_batches
 
-    rows = Ledger(settings.state).in_state("landed", "loading")
+    rows = unfinished_batches(settings)
     return sorted({hour_key(datetime.fromisoformat(str(row["arrived_at"]))) for row in rows})
 
 

@@ -188,13 +188,24 @@ def _work(context: dg.AssetExecutionContext, platform: Platform, stage: Stage) -
     return Work(settings=settings, now=now, dates=tuple(map(day_of, keys)))
 
 
+class EndedError(dg.DagsterError, KeyboardInterrupt):
+    """A run was ended while a stage was at work.
+
+    Dagster tries whatever has a retry policy again after an interrupt, and the run would go on.
+    It lets errors of its own pass, and takes this one for the interrupt that it is.
+    """
+
+
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn errors raised on purpose into failures that are not tried again."""
+    """Turn errors raised on purpose into failures that are not tried again; nor are interrupts."""
     try:
         yield
     except ClickstreamError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
+        message = "The run was ended; the next one goes on from there."
+        raise EndedError(message) from interrupt
 
 
 def _narrowed(outcome: Outcome, partitions: set[str]) -> Outcome:

@@ -17,6 +17,9 @@ LEDGER = "ledger"
 QUARANTINE_SHARE = "quarantine_share"
 """Name of the check that few records wait."""
 
+ADAPTERS = "adapters"
+"""Name of the check that every source can be read."""
+
 CANARY_ARRIVAL = "canary_arrival"
 """Name of the check that what is sent for a test arrives."""
 
@@ -66,6 +69,34 @@ def ledger_evaluation(settings: Settings) -> dg.AssetCheckEvaluation:
                     for row in ledger.totals()
                 }
             ),
+        },
+    )
+
+
+@dg.asset_check(
+    asset="raw_events",
+    name=ADAPTERS,
+    description="The adapter of every source can be used as written. What lands for one that "
+    "cannot waits until it is mended; the other sources go on.",
+)
+def adapters_check(platform: Platform) -> dg.AssetCheckResult:
+    """Read the adapters."""
+    found = adapters_evaluation(platform.settings())
+    return dg.AssetCheckResult(passed=found.passed, metadata=found.metadata)
+
+
+def adapters_evaluation(settings: Settings) -> dg.AssetCheckEvaluation:
+    """Read the adapters, for a run that is not a check's own."""
+    from clickstream_platform.events import read_adapters
+
+    faults = read_adapters(settings.definitions).faults
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("raw_events"),
+        check_name=ADAPTERS,
+        passed=not faults,
+        metadata={
+            "stopped_sources": ", ".join(faults) or "none",
+            "why": dg.MetadataValue.json({name: str(fault) for name, fault in faults.items()}),
         },
     )
 
@@ -296,6 +327,7 @@ def runaways(platform: Platform) -> dg.AssetCheckResult:
 
 
 all_watches = [
+    adapters_check,
     canary_arrival,
     new_domains_check,
     ledger_check,

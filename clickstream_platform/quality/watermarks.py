@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from clickstream_platform.events import Ledger, load_adapters
+from clickstream_platform.events import Ledger, read_adapters
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
 
@@ -40,7 +40,7 @@ def watermarks(lake: Lake, settings: Settings, *, now: datetime) -> list[Waterma
         settings: Where the user's own adapters lie.
         now: Time to measure ages by.
     """
-    adapters, ledger = load_adapters(settings.definitions), Ledger(settings.state)
+    adapters, ledger = read_adapters(settings.definitions).sound, Ledger(settings.state)
     newest = (
         lake.scan("events")
         .filter(pl.col("occurred_at") <= now, ~pl.col("is_synthetic"))

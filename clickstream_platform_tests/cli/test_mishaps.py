@@ -516,3 +516,17 @@ def test_port_in_use_is_named_before_anything_starts(tmp_path: Path, behind: int
     assert isinstance(done.exception, PortInUseError)
     assert f"Port {port} is in use" in str(done.exception)
     assert "Dagster UI:" not in done.output
+
+
+def test_wrong_adapter_stops_its_own_source_and_is_told_of(loaded: Path) -> None:
+    (loaded / "definitions" / "sources").mkdir(parents=True)
+    (loaded / "definitions" / "sources" / "till.toml").write_text("format = [")
+    with (loaded / "clickstream.toml").open("a") as file:
+        file.write('definitions = "definitions"\n')
+    done = clickstream("materialize", "--json", data=loaded)
+    assert "1 source stopped" in str(done.exception)
+    assert "till.toml: syntax" in str(done.exception)
+    assert "crm_syncs" in done.stdout, "the others are brought up to date"
+    told = json.loads(said(clickstream("status", "--json", data=loaded)))
+    assert [*told["sources_stopped"]] == ["till"]
+    assert levels(loaded)["definitions"] == "fail"

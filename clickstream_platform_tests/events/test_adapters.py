@@ -6,11 +6,27 @@ from pathlib import Path
 import pytest
 
 from clickstream_platform.errors import DefinitionError
-from clickstream_platform.events import load_adapters
+from clickstream_platform.events import (
+    Ledger,
+    load_adapters,
+    pending_files,
+    read_adapters,
+    refresh_events,
+    replay_quarantine,
+    unfinished_batches,
+)
 from clickstream_platform.events.adapters import adapter_for, columns_of
 from clickstream_platform.lake import Lake
 from clickstream_platform.settings import Settings
-from clickstream_platform_tests.events.door import keep_promises, load_file, quarantined
+from clickstream_platform_tests.events.door import (
+    drop,
+    event,
+    events,
+    keep_promises,
+    load,
+    load_file,
+    quarantined,
+)
 
 SOUND = 'description = "d"\nformat = "ndjson"\n[fields]\nevent_name = "e"\n'
 
@@ -311,3 +327,69 @@ def test_redacted_field_inside_others_reaches_no_table(settings: Settings, tmp_p
         '{"e":"a","context":null' + rest,
         '{"e":"a"}',
     ]
+
+
+def stopped(settings: Settings, name: str = "mine") -> Settings:
+    """Settings of a user one of whose adapters cannot be used as written."""
+    folder = settings.data / "definitions"
+    folder.mkdir(parents=True)
+    return settings.model_copy(update={"definitions": define(folder, "format = [", name)})
+
+
+def test_wrong_adapter_is_no_matter_of_the_others(tmp_path: Path) -> None:
+    adapters = read_adapters(define(tmp_path, "format = ["))
+    assert [*adapters.faults] == ["mine"]
+    assert adapters.sound == load_adapters()
+    assert (adapters.stops("mine"), adapters.stops("website")) == (True, False)
+    with pytest.raises(DefinitionError, match=r"mine\.toml: syntax: "):
+        adapter_for("mine", adapters)
+
+
+def test_wrong_canonical_adapter_stops_whatever_it_reads(tmp_path: Path) -> None:
+    adapters = read_adapters(define(tmp_path, "format = [", "canonical"))
+    assert (adapters.stops("website"), adapters.stops("nginx")) == (True, False)
+
+
+def test_files_of_a_stopped_source_wait_and_those_of_others_are_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clickstream_platform.events.landed.SETTLE_S", 0.0)
+    own = stopped(settings)
+    drop(own, "a.ndjson", [event()], "mine")
+    drop(own, "a.ndjson", [event()], "web")
+    assert [file.source for file in pending_files(own)] == ["web"]
+    assert own.definitions is not None
+    define(own.definitions, SOUND)
+    assert [file.source for file in pending_files(own)] == ["mine", "web"]
+
+
+def test_batch_of_a_stopped_source_waits_and_goes_on_when_its_adapter_is_mended(
+    settings: Settings,
+) -> None:
+    load(settings, [event(1)], source="mine")
+    own, ledger = stopped(settings), Ledger(settings.state)
+    ledger.set_state([str(ledger.batches()[0]["batch_id"])], "landed")
+    assert load(own, [event(2)]).height == 2
+    assert [row["state"] for row in ledger.batches()] == ["landed", "loaded"]
+    assert unfinished_batches(own) == []
+    assert len(unfinished_batches(settings)) == 1
+
+
+def test_nothing_is_derived_anew_of_a_stopped_source(settings: Settings) -> None:
+    load(settings, [event(1), event(2, visitor_id=None)], source="mine")
+    own, before = stopped(settings), events(settings)
+    with pytest.raises(DefinitionError, match=r"mine\.toml"):
+        refresh_events(own, full=True)
+    with pytest.raises(DefinitionError, match=r"mine\.toml"):
+        replay_quarantine(own)
+    assert events(settings).equals(before)
+    assert {row["state"] for row in Ledger(settings.state).batches()} == {"loaded"}
+
+
+def test_file_for_a_stopped_source_is_refused_before_it_is_copied(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "a.ndjson").write_text("{}\n")
+    with pytest.raises(DefinitionError, match=r"mine\.toml"):
+        load_file(stopped(settings), tmp_path / "a.ndjson", "mine")
+    assert not (settings.landing / "mine").exists()

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.workspace.load import location_origins_from_yaml_paths
 
 from clickstream_platform import identity, sessions
 from clickstream_platform.orchestration.contracts import PRINTED, contracts, lineage, printed
 from clickstream_platform.orchestration.definitions import definitions
+from clickstream_platform.orchestration.running import DEFINITIONS
 from clickstream_platform.tables.catalog import TABLES
 
 GRAPH = Path(__file__).with_name("asset_graph.txt")
@@ -143,3 +145,9 @@ def test_no_module_postpones_annotations() -> None:
     # Dagster reads the types of `context` and `config`, which must not be text.
     package = Path(__file__).parents[2] / "clickstream_platform" / "orchestration"
     assert [p.name for p in package.rglob("*.py") if "import annotations" in p.read_text()] == []
+
+
+def test_workspace_names_the_location_as_serve_does() -> None:
+    file = Path(__file__).parents[2] / "workspace.yaml"
+    (origin,) = location_origins_from_yaml_paths([str(file)])
+    assert origin.location_name == DEFINITIONS

@@ -18,6 +18,7 @@ from clickstream_platform.orchestration.resources import Platform
 from clickstream_platform.orchestration.running import opened
 from clickstream_platform.orchestration.schedules import schedules
 from clickstream_platform.orchestration.stages import STAGES, Work, bring_up_to_date
+from clickstream_platform.orchestration.tables import TRANSIENT, refusals
 from clickstream_platform.settings import Settings, load_settings
 from clickstream_platform_tests.events.door import drop, event
 from clickstream_platform_tests.faults.disk import flip
@@ -211,3 +212,27 @@ def test_schedule_asks_for_one_run_of_a_job_that_there_is(
 def test_schedules_that_keep_the_platform_well_run_unasked() -> None:
     running = {s.name for s in schedules if s.default_status is dg.DefaultScheduleStatus.RUNNING}
     assert running == {"hourly_watch", "daily_close", "daily_retention_check"}
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
+def test_run_that_is_ended_tries_no_stage_again_and_begins_none(
+    interrupt: type[BaseException],
+) -> None:
+    begun = []
+
+    @dg.op(out=dg.Out(dg.Nothing), retry_policy=TRANSIENT)
+    def stage() -> None:
+        begun.append("stage")
+        with refusals():
+            raise interrupt
+
+    @dg.op(ins={"after": dg.In(dg.Nothing)})
+    def later() -> None:
+        begun.append("later")
+
+    @dg.job(executor_def=dg.in_process_executor)
+    def work() -> None:
+        later(stage())
+
+    result = work.execute_in_process(raise_on_error=False)
+    assert (result.success, begun) == (False, ["stage"])

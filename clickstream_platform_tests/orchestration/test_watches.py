@@ -1,6 +1,7 @@
-"""Checks that look at sessions: a runaway warns until a week has passed."""
+"""Checks and their sensors: runaways warn for a week, a wrong adapter alarms until mended."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from clickstream_platform.lake import Lake, polars_schema
 from clickstream_platform.orchestration.resources import Platform
+from clickstream_platform.orchestration.sensors import adapter_alarm
 from clickstream_platform.orchestration.watches import runaways
 from clickstream_platform.settings import Settings
 
@@ -53,3 +55,25 @@ def test_runaways_of_a_week_warn(
     assert found.severity == dg.AssetCheckSeverity.WARN
     told = found.metadata["by_source"].value
     assert told == ([{"source": "web", "runaways": 1, "events": 10_001}] if warns else [])
+
+
+def test_wrong_adapter_alarms_once_and_until_it_is_mended(tmp_path: Path) -> None:
+    sources = tmp_path / "definitions" / "sources"
+    sources.mkdir(parents=True)
+    (tmp_path / "clickstream.toml").write_text('definitions = "definitions"\n')
+    check = dg.AssetCheckKey(dg.AssetKey("raw_events"), "adapters")
+    told: list[tuple[str | None, int]] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for text in ("format = [", "format = [", None):
+            file = sources / "till.toml"
+            file.unlink(missing_ok=True) if text is None else file.write_text(text)
+            context = dg.build_sensor_context(
+                instance,
+                cursor=told[-1][0] if told else None,
+                resources={"platform": Platform(data=str(tmp_path))},
+            )
+            found = adapter_alarm(context)
+            assert isinstance(found, dg.SensorResult)
+            events = instance.event_log_storage.get_asset_check_execution_history(check, limit=9)
+            told.append((found.cursor, len(events)))
+    assert told == [("till", 1), ("till", 1), ("none", 2)]
