@@ -92,7 +92,7 @@ def _everything(
 
 
 def _nothing(settings: Settings) -> dict[str, object]:
-    received = ledger_frame(settings)["received"].sum()
+    received = sections.total(ledger_frame(settings)["received"])
     return {
         "headline": "No events yet",
         "about": f"{numbers.counted(received, 'record was', 'records were')} received, and none is "
