@@ -96,7 +96,7 @@ def change(series: pl.Series) -> float | None:
     if len(series) < 14:  # noqa: PLR2004 - two weeks
         return None
     before, after = series[-14:-7].mean(), series[-7:].mean()
-    if not isinstance(before, float) or not isinstance(after, float) or before == 0:
+    if not isinstance(before, float) or not isinstance(after, float) or before <= 0:
         return None
     return after / before - 1
 

@@ -44,7 +44,9 @@ def write_report(
     """
     figures = Figures(lake, settings)
     period = figures.period(days)
-    content = _nothing() if period is None else _everything(lake, figures, period, now, settings)
+    content = (
+        _nothing(settings) if period is None else _everything(lake, figures, period, now, settings)
+    )
     target = path or settings.reports / REPORT
     target.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(
@@ -52,8 +54,8 @@ def write_report(
     ) as file:
         written = numbers.instant(now, settings.zone)
         footer = (
-            f"Written {written} ({settings.time_zone}), from the tables in {settings.lake_folder}. "
-            "People appear as counts alone. This page holds all it shows and loads nothing."
+            f"Written {written} ({settings.time_zone}) from the tables of the lake. People appear "
+            "as counts alone. This page holds all it shows and loads nothing."
         )
         file.write(_render({"title": "Clickstream report", "footer": footer} | content))
     Path(file.name).chmod(0o644)
@@ -72,8 +74,8 @@ def _everything(
     return {
         "headline": " to ".join(ends),
         "about": f"{numbers.counted(period.days, 'day')} of {_sources(ledger)}, time zone "
-        f"{settings.time_zone}. People are visitors and users believed to be one human; bots are "
-        "left out unless named.",
+        f"{settings.time_zone}. People are visitors and users believed to be one human; bots, and "
+        "sessions of who does not allow measurement, are left out unless named.",
         "cards": sections.cards(subject, ledger),
         "sections": [
             sections.traffic(subject),
@@ -89,10 +91,15 @@ def _everything(
     }
 
 
-def _nothing() -> dict[str, object]:
+def _nothing(settings: Settings) -> dict[str, object]:
+    received = sections.total(ledger_frame(settings)["received"])
     return {
         "headline": "No events yet",
-        "about": "Drop files into a source's folder below data/landing, or run "
+        "about": f"{numbers.counted(received, 'record was', 'records were')} received, and none is "
+        "an event of people or bots: `clickstream status` counts what became of them, "
+        "`clickstream quarantine list` says what was wrong."
+        if received
+        else "Drop files into a source's folder below data/landing, or run "
         "`clickstream ingest FILE --source NAME`; then `clickstream materialize` and "
         "`clickstream report`. `clickstream simulate` makes a shop to look at.",
         "cards": [],

@@ -170,7 +170,11 @@ def test_every_session_has_one_duration_band(lake: Lake, settings: Settings) -> 
         "sessions",
         sessions_frame(
             [
-                {"session_key": n, "ended_at": NOON + timedelta(seconds=length)}
+                {
+                    "session_key": n,
+                    "ended_at": NOON + timedelta(seconds=length),
+                    "events": 1 + bool(length),
+                }
                 for n, length in enumerate(lengths)
             ]
         ),
@@ -238,12 +242,26 @@ def test_query_says_what_it_reads_and_answers_over_an_empty_lake(
     Figures(lake, settings).frame(query, MARCH if "$first_date" in text else None, **asked)
 
 
+def test_session_of_two_events_at_one_instant_is_not_one_event(
+    lake: Lake, settings: Settings
+) -> None:
+    # Logs tell whole seconds: two requests of one second last no time.
+    lake.append("sessions", sessions_frame([{"events": 1}, {"events": 2, "page_views": 2}]))
+    frame = Figures(lake, settings).frame("session_durations", MARCH)
+    assert frame.filter(pl.col("sessions") == 1)["band"].to_list() == ["one event", "under 10 s"]
+    assert frame["sessions"].sum() == 2
+
+
 def test_change_compares_the_last_seven_values_with_the_seven_before() -> None:
     # Means 10 and 12: a fifth more. What lies further back does not count.
     assert change(pl.Series([99] + [10] * 7 + [12] * 7)) == pytest.approx(0.2)
 
 
-@pytest.mark.parametrize("values", [[1] * 13, [0] * 7 + [5] * 7], ids=["too few", "from nothing"])
+@pytest.mark.parametrize(
+    "values",
+    [[1] * 13, [0] * 7 + [5] * 7, [-4] * 7 + [5] * 7],
+    ids=["too few", "from nothing", "from a loss"],
+)
 def test_change_of_what_cannot_be_compared_is_none(values: list[int]) -> None:
     assert change(pl.Series(values)) is None
 

@@ -182,6 +182,36 @@ def test_funnel_that_loses_nobody_names_no_loss(settings: Settings) -> None:
     assert "Most are lost" not in text
 
 
+def test_page_is_written_in_another_time_zone_and_currency(shop: Lake, settings: Settings) -> None:
+    tokyo = settings.model_copy(update={"time_zone": "Asia/Tokyo", "currency": "JPY"})
+    text = text_of(write_report(shop, tokyo, now=NOW))
+    assert "canonical 14 2026-03-01 21:00 1 d" in text
+    assert "0.00 JPY" in text
+
+
+def test_page_tells_no_path(written: Written) -> None:
+    assert str(written.settings.lake_folder.parent) not in written.page.read_text()
+
+
+def test_page_without_events_tells_of_records_that_were_refused(
+    lake: Lake, settings: Settings
+) -> None:
+    ledger = Ledger(settings.state)
+    ledger.open(Batch(batch_id="b", source="shop", path="p", sha256="s", bytes=1, arrived_at=NOON))
+    ledger.land("b", received=40, suppressed=0)
+    text = text_of(write_report(lake, settings, now=NOW))
+    assert "40 records were received, and none is an event" in text
+    assert "Drop files" not in text
+
+
+def test_table_of_channels_under_other_rules_holds_shares(settings: Settings) -> None:
+    history = History(settings)
+    history.add(visit("a1", "ann", 0), visit("b1", "bob", 0, campaign_medium="email"))
+    history.refresh()
+    text = text_of(write_report(history.lake, settings, now=NOW))
+    assert "Email 50.0 % 50.0 % 50.0 % 50.0 % 50.0 %" in text
+
+
 def test_page_is_replaced_whole(written: Written) -> None:
     settings = written.settings
     write_report(Lake(settings.lake_folder), settings, now=NOW)

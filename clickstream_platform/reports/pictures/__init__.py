@@ -6,14 +6,13 @@ Colours are names of CSS variables, so that one picture is right on light, dark 
 
 from clickstream_platform.reports.pictures.marketing import (
     EVERY_DEVICE,
-    OTHER,
     STEPS,
-    channel_colors,
     channel_credits,
     funnel,
     model_shares,
     segments,
 )
+from clickstream_platform.reports.pictures.marks import OTHER, rank_colors
 from clickstream_platform.reports.pictures.people import (
     KIND_ORDER,
     UNDONE_COLORS,
@@ -62,7 +61,6 @@ __all__ = [
     "UNDONE_COLORS",
     "WEEKDAYS",
     "Picture",
-    "channel_colors",
     "channel_credits",
     "channel_shift",
     "cluster_sizes",
@@ -76,6 +74,7 @@ __all__ = [
     "person_graph",
     "png",
     "quarantine_reasons",
+    "rank_colors",
     "segments",
     "session_durations",
     "sessions_by_day",

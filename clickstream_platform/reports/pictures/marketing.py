@@ -8,9 +8,10 @@ from clickstream_platform.reports.pictures.marks import (
     color_of,
     height_of,
     number_axis,
+    rank_colors,
     tip,
 )
-from clickstream_platform.reports.pictures.style import CATEGORICAL, Picture
+from clickstream_platform.reports.pictures.style import Picture
 
 STEPS = {
     "view_item": "Viewed an item",
@@ -18,8 +19,6 @@ STEPS = {
     "begin_checkout": "Began the checkout",
     "purchase": "Purchased",
 }
-
-OTHER = "Other"
 
 EVERY_DEVICE = "all"
 
@@ -90,7 +89,7 @@ def model_shares(frame: pl.DataFrame, channels: list[str]) -> Picture:
         .encode(
             y=alt.Y("model:N", title=None, sort=None, axis=alt.Axis(domain=False, labelLimit=200)),
             x=alt.X("share:Q", title=None, axis=alt.Axis(format="%", tickCount=5)),
-            color=color_of("channel", channels, channel_colors(channels), columns=4),
+            color=color_of("channel", channels, rank_colors(channels), columns=4),
             order="order:Q",
             opacity=alt.condition(picked, alt.value(1), alt.value(0.15)),
             tooltip=[
@@ -127,9 +126,12 @@ def channel_credits(frame: pl.DataFrame, model: str, currency: str) -> Picture:
         y=y,
         tooltip=[tip("channel", "Channel"), *tips],
     )
-    text = base.mark_text(align="left", dx=6, color="var(--muted)").encode(
-        x="number:Q", y=y, text="label:N"
-    )
+    is_loss = "datum.number < 0"
+    text = base.mark_text(
+        align=alt.ExprRef(f"{is_loss} ? 'right' : 'left'"),
+        dx=alt.ExprRef(f"{is_loss} ? -6 : 6"),
+        color="var(--muted)",
+    ).encode(x="number:Q", y=y, text="label:N")
     return (
         alt.layer(bars, text)
         .add_params(
@@ -148,11 +150,3 @@ def segments(frame: pl.DataFrame) -> Picture:
         tip("purpose", "Purpose"),
     ]
     return bars_of(frame, "segment", "members", color="var(--c4)", tips=tips)
-
-
-def channel_colors(channels: list[str]) -> list[str]:
-    """A colour for each channel by its rank; what is folded together is grey."""
-    return [
-        "var(--rest)" if name == OTHER else CATEGORICAL[number % len(CATEGORICAL)]
-        for number, name in enumerate(channels)
-    ]

@@ -7,20 +7,34 @@ from typing import TypeAlias
 import altair as alt
 import polars as pl
 
-from clickstream_platform.reports.pictures.style import Picture
+from clickstream_platform.reports.pictures.style import CATEGORICAL, Picture
 
 Tips: TypeAlias = Sequence[alt.Tooltip]
 """Further lines of what is said when a pointer rests on a mark."""
+
+
+OTHER = "Other"
+"""Name of what is folded together."""
+
+
+def rank_colors(names: list[str]) -> list[str]:
+    """A colour for each name by its rank; what is folded together is grey."""
+    return [
+        "var(--rest)" if name == OTHER else CATEGORICAL[number % len(CATEGORICAL)]
+        for number, name in enumerate(names)
+    ]
 
 
 def bars_of(
     frame: pl.DataFrame, label: str, number: str, *, color: str, tips: Tips = ()
 ) -> Picture:
     """One bar per row, in the order of the rows, with its number at its end."""
-    base = alt.Chart(frame)
+    # By a number: an order by names writes each into an expression, where some end it.
+    base = alt.Chart(frame.with_row_index("place"))
     named = tip(label, label.replace("_", " ").capitalize())
     counted = tip(number, number.capitalize(), ",")
-    y = alt.Y(f"{label}:N", title=None, sort=frame[label].to_list(), axis=alt.Axis(labelLimit=200))
+    order = alt.EncodingSortField("place", op="min")
+    y = alt.Y(f"{label}:N", title=None, sort=order, axis=alt.Axis(labelLimit=200))
     bars = base.mark_bar(color=color, cornerRadiusEnd=3, height={"band": 0.7}).encode(
         x=alt.X(f"{number}:Q", title=None, axis=number_axis(counts=frame[number])),
         y=y,

@@ -4,15 +4,17 @@ import altair as alt
 import polars as pl
 
 from clickstream_platform.reports.pictures.marks import (
+    OTHER,
     color_of,
     day_axis,
     day_tip,
     height_of,
     number_axis,
+    rank_colors,
     share_of_all,
     tip,
 )
-from clickstream_platform.reports.pictures.style import CATEGORICAL, Picture
+from clickstream_platform.reports.pictures.style import Picture
 
 FATE_COLORS = {
     "loaded": "var(--good)",
@@ -65,8 +67,6 @@ def quarantine_reasons(frame: pl.DataFrame) -> Picture:
         .then("code")
         .otherwise(pl.format("{} · {}", "code", "field"))
     )
-    order = named.group_by("reason").agg(pl.col("records").sum()).sort("records", descending=True)
-    sources = sorted(set(named["source"]))
     bars: Picture = (
         alt.Chart(named)
         .mark_bar(height={"band": 0.7})
@@ -74,11 +74,11 @@ def quarantine_reasons(frame: pl.DataFrame) -> Picture:
             y=alt.Y(
                 "reason:N",
                 title=None,
-                sort=order["reason"].to_list(),
+                sort=alt.EncodingSortField("records", op="sum", order="descending"),
                 axis=alt.Axis(domain=False, labelLimit=260),
             ),
             x=alt.X("records:Q", title=None, axis=number_axis(counts=named["records"])),
-            color=color_of("source", sources, CATEGORICAL),
+            color=_source_colors(named),
             tooltip=[
                 tip("source", "Source"),
                 tip("code", "Rule"),
@@ -99,11 +99,16 @@ def late_by_day(frame: pl.DataFrame) -> Picture:
         .encode(
             x=day_axis(frame["day"]),
             y=alt.Y("events:Q", title=None, axis=number_axis(4, counts=frame["events"])),
-            color=color_of("source", sorted(set(frame["source"])), CATEGORICAL),
+            color=_source_colors(frame),
             tooltip=[day_tip(), tip("source", "Source"), tip("events", "Late events", ",")],
         )
     )
     return bars
+
+
+def _source_colors(frame: pl.DataFrame) -> alt.Color:
+    names = sorted(set(frame["source"]), key=lambda name: (name == OTHER, name))
+    return color_of("source", names, rank_colors(names), columns=3)
 
 
 def consent(frame: pl.DataFrame) -> Picture:

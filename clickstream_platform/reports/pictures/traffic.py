@@ -84,7 +84,9 @@ def sessions_by_hour(frame: pl.DataFrame) -> Picture:
                 title=None,
                 scale=alt.Scale(domain=list(range(24))),
                 axis=alt.Axis(
-                    labelExpr="datum.value % 3 ? '' : datum.value + ':00'",
+                    values=list(range(0, 24, 3)),
+                    labelExpr="datum.value + ':00'",
+                    labelOverlap="greedy",
                     labelAngle=0,
                     domain=False,
                 ),
@@ -95,7 +97,9 @@ def sessions_by_hour(frame: pl.DataFrame) -> Picture:
                 scale=alt.Scale(domain=WEEKDAYS),
                 axis=alt.Axis(domain=False),
             ),
-            opacity=alt.Opacity("sessions:Q", legend=None, scale=alt.Scale(range=[0.05, 1])),
+            opacity=alt.Opacity(
+                "sessions:Q", legend=None, scale=alt.Scale(zero=True, range=[0.05, 1])
+            ),
             tooltip=[
                 tip("weekday", "Day"),
                 tip("hour", "Hour"),
@@ -116,14 +120,16 @@ def channel_shift(frame: pl.DataFrame) -> Picture:
     names = frame["policy"].unique(maintain_order=True).to_list()
     points: Picture = (
         alt.Chart(frame)
-        .mark_point(filled=True, size=110, opacity=0.9)
+        .mark_point(filled=True, size=45, opacity=1)
         .encode(
             x=alt.X(
                 "share_shift:Q",
                 title="Share of sessions, against your rules",
                 axis=alt.Axis(format="+.1%", tickCount=5),
             ),
-            y=alt.Y("channel:N", title=None, axis=alt.Axis(grid=True, labelLimit=200)),
+            y=alt.Y("channel:N", title=None, axis=alt.Axis(labelLimit=200)),
+            # Rules that agree would hide one another.
+            yOffset=alt.YOffset("policy:N", sort=names),
             color=color_of("policy", names, CATEGORICAL),
             tooltip=[
                 tip("policy", "Rules"),
@@ -133,7 +139,7 @@ def channel_shift(frame: pl.DataFrame) -> Picture:
                 tip("share_shift", "Shift", "+.2%"),
             ],
         )
-        .properties(height=height_of(frame["channel"], 27))
+        .properties(height=height_of(frame["channel"], 36))
     )
     return points
 

@@ -2,8 +2,8 @@
 -- Reads: sessions. Grain: band.
 WITH bands (band_number, band, from_s, to_s) AS (
     VALUES
-    (1, 'one event', 0, 0.000001),
-    (2, 'under 10 s', 0.000001, 10),
+    (1, 'one event', 0, 0),
+    (2, 'under 10 s', 0, 10),
     (3, '10–30 s', 10, 30),
     (4, '30–60 s', 30, 60),
     (5, '1–3 min', 60, 180),
@@ -17,7 +17,10 @@ SELECT
     count(sessions.session_key) AS sessions
 FROM bands
 LEFT JOIN sessions
-    ON sessions.duration_s >= from_s AND sessions.duration_s < to_s
+    ON CASE
+        WHEN sessions.events = 1 THEN band_number = 1
+        ELSE sessions.duration_s >= from_s AND sessions.duration_s < to_s
+    END
     AND sessions.session_date BETWEEN $first_date - 1 AND $last_date + 1
     AND sessions.started_at::DATE BETWEEN $first_date AND $last_date
     AND NOT sessions.is_bot

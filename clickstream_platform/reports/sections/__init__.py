@@ -2,7 +2,7 @@
 
 from clickstream_platform.reports.sections.identity import identity
 from clickstream_platform.reports.sections.marketing import channels, funnel, segments
-from clickstream_platform.reports.sections.parts import Card, Section, Subject
+from clickstream_platform.reports.sections.parts import Card, Section, Subject, total
 from clickstream_platform.reports.sections.policies import policies
 from clickstream_platform.reports.sections.quality import consent, quality
 from clickstream_platform.reports.sections.traffic import cards, traffic, visits
@@ -19,6 +19,7 @@ __all__ = [
     "policies",
     "quality",
     "segments",
+    "total",
     "traffic",
     "visits",
 ]

@@ -20,7 +20,7 @@ def identity(subject: Subject) -> Section:
     return Section(
         id="identity",
         title="People",
-        lead="Visitors and users that a login proves to be one person are one; users never are.",
+        lead="A login proves that a visitor and a user are one person; two users never become one.",
         figures=[
             figure(
                 "cluster-sizes",

@@ -8,6 +8,7 @@ from clickstream_platform.reports import numbers, pictures
 from clickstream_platform.reports.figures import fold
 from clickstream_platform.reports.sections.parts import (
     NO_SESSIONS,
+    SHOWN_BARS,
     Control,
     Figure,
     Section,
@@ -157,7 +158,7 @@ def segments(subject: Subject) -> Section:
             figure(
                 "segment-sizes",
                 "Members",
-                pictures.segments(frame),
+                pictures.segments(frame.head(SHOWN_BARS)),
                 takeaway=words,
                 empty=empty,
                 is_wide=True,

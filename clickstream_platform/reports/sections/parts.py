@@ -20,6 +20,10 @@ NO_RECORDS = (
 )
 
 
+SHOWN_BARS = 20
+"""Largest sources and segments that are drawn; all of them are in the table."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """Head of a column."""

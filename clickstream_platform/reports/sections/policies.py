@@ -20,20 +20,27 @@ def policies(subject: Subject, compared: Comparison, *, days: int) -> Section:
     own, *others = totals.to_dicts()
     empty = "" if own["sessions"] else NO_SESSIONS
     shifted = channels.filter(pl.col("policy") != own["policy"])
-    far = shifted.sort(pl.col("share_shift").abs(), descending=True).head(1).to_dicts()
-    shares = channels.pivot("policy", index="channel", values="sessions_share")
+    far = (
+        shifted.sort(pl.col("share_shift").abs(), descending=True, maintain_order=True)
+        .head(1)
+        .to_dicts()
+    )
+    shares = channels.with_columns(pl.col("policy") + "_share").pivot(
+        "policy", index="channel", values="sessions_share"
+    )
     return Section(
         id="policies",
         title="Other rules for sessions",
         lead=f"The events of the last {numbers.counted(days, 'day')} as sessions of other "
-        "products. What a bounce is stays ours, so these are not their bounce rates; `clickstream "
-        "sessions compare` takes in all days.",
+        "products; here everybody is counted, also who does not allow measurement. What a bounce "
+        "is stays ours, so these are not their bounce rates; `clickstream sessions compare` takes "
+        "in all days.",
         figures=[
             Figure(
                 id="policy-totals",
                 title="Sessions and bounces",
                 takeaway=_session_words(own, others),
-                table=subject.table(totals),
+                table=subject.table(totals, {"revenue": f"Revenue, {subject.settings.currency}"}),
                 empty=empty,
                 is_wide=True,
             ),
@@ -42,7 +49,9 @@ def policies(subject: Subject, compared: Comparison, *, days: int) -> Section:
                 "How channels shift",
                 pictures.channel_shift(shifted),
                 takeaway=_shift_words(far[0]) if far else "",
-                table=subject.table(shares, {name: name for name in shares.columns[1:]}),
+                table=subject.table(
+                    shares, {name: name.removesuffix("_share") for name in shares.columns[1:]}
+                ),
                 empty=empty,
                 is_wide=True,
             ),

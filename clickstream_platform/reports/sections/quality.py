@@ -1,12 +1,16 @@
 """How far the figures can be trusted, and what people agreed to."""
 
+from datetime import UTC
+
 import polars as pl
 
 from clickstream_platform.reports import numbers, pictures
 from clickstream_platform.reports.bot_matches import NO_RULE, matches_in
+from clickstream_platform.reports.figures import fold
 from clickstream_platform.reports.sections.parts import (
     NO_RECORDS,
     NO_SESSIONS,
+    SHOWN_BARS,
     Figure,
     Section,
     Subject,
@@ -14,6 +18,9 @@ from clickstream_platform.reports.sections.parts import (
     share_of,
     total,
 )
+
+SHOWN_SOURCES = 7
+"""Sources with a colour of their own; the rest are folded into one."""
 
 
 def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
@@ -30,7 +37,8 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
         "source",
         "events",
         "newest_event_at",
-        age=pl.lit(subject.now) - pl.col("newest_event_at"),
+        age=pl.lit(subject.now.astimezone(UTC))
+        - pl.col("newest_event_at").dt.convert_time_zone("UTC"),
         late_share="late_share",
         duplicates="duplicates",
         conflicts="conflicts",
@@ -45,7 +53,7 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
             figure(
                 "ledger",
                 "What became of every record",
-                pictures.ledger(ledger),
+                pictures.ledger(ledger.sort("received", descending=True).head(SHOWN_BARS)),
                 takeaway=f"{numbers.count(loaded)} of {numbers.count(received)} records "
                 f"({numbers.share(share_of(loaded, received))}) are in the tables.",
                 table=subject.table(ledger),
@@ -56,7 +64,7 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
             figure(
                 "quarantine-reasons",
                 "Why records wait in quarantine",
-                pictures.quarantine_reasons(reasons),
+                pictures.quarantine_reasons(_folded(reasons, "records")),
                 takeaway="A record may break several rules; `clickstream quarantine show` lists "
                 "them, and a replay takes them in after a fix.",
                 table=subject.table(reasons, {"code": "Rule"}),
@@ -67,7 +75,7 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
             figure(
                 "late",
                 "Late events by day of arrival",
-                pictures.late_by_day(late),
+                pictures.late_by_day(_folded(late, "events")),
                 takeaway="They are in the tables under the day they happened.",
                 table=subject.table(late),
                 empty="No event of this period was late." if late.is_empty() else "",
@@ -75,8 +83,8 @@ def quality(subject: Subject, ledger: pl.DataFrame) -> Section:
             Figure(
                 id="bots",
                 title="What tells bots, and what it matches",
-                takeaway="Rates are of visitors' days. A rule in shadow counts for nothing; one "
-                "whose matches do as who matches no rule does would flag people.",
+                takeaway="Rates are of visitors' days. A rule in shadow flags nobody; where its "
+                "matches click and buy as often as who matches no rule, it would flag people.",
                 table=subject.table(bots),
                 empty=""
                 if (bots["rule"] != NO_RULE).any()
@@ -133,6 +141,7 @@ def consent(subject: Subject) -> Section:
                 takeaway=_consent_words(frame),
                 table=subject.table(answers),
                 is_open=True,
+                is_wide=True,
                 empty=NO_SESSIONS if frame.is_empty() else "",
             ),
             Figure(
@@ -141,7 +150,7 @@ def consent(subject: Subject) -> Section:
                 takeaway="By first page, country and consent platform. Lost: what would be "
                 "missing if only who agreed were measured.",
                 table=subject.table(shown),
-                empty="Nobody was asked in this period: events carry no choices."
+                empty="No visitor of this period made a choice."
                 if rates["unanswered"].sum() == rates["visitors"].sum()
                 else "",
                 is_wide=True,
@@ -168,6 +177,11 @@ def consent(subject: Subject) -> Section:
             ),
         ],
     )
+
+
+def _folded(frame: pl.DataFrame, number: str) -> pl.DataFrame:
+    folded = fold(frame, "source", by=number, keep=SHOWN_SOURCES, into=pictures.OTHER)
+    return folded.group_by(pl.exclude(number), maintain_order=True).agg(pl.col(number).sum())
 
 
 def _consent_words(frame: pl.DataFrame) -> str:

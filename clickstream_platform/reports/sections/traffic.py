@@ -100,7 +100,8 @@ def traffic(subject: Subject) -> Section:
     return Section(
         id="traffic",
         title="Traffic",
-        lead="Who comes, and when. Bots are counted apart and left out of everything below.",
+        lead="Who comes, and when. Events are everybody's; sessions are those of people who allow "
+        "measurement. Bots are counted apart and left out of everything below.",
         figures=[
             figure(
                 "sessions-by-day",
@@ -180,12 +181,12 @@ def visits(subject: Subject) -> Section:
 
 def sparkline(values: pl.Series) -> str:
     """Path of a line through values, in a box of 100 by 28; empty below two values."""
-    top = max(values, default=0)
-    if len(values) == 1 or not top:
+    low, top = min([0, *values]), max([0, *values])
+    if len(values) == 1 or low == top:
         return ""
-    step = 100 / (len(values) - 1)
+    step, scale = 100 / (len(values) - 1), 22 / (top - low)
     points = [
-        f"{place * step:.1f} {26 - 22 * value / top:.1f}" for place, value in enumerate(values)
+        f"{place * step:.1f} {26 - scale * (value - low):.1f}" for place, value in enumerate(values)
     ]
     return "M" + " L".join(points)
 
@@ -200,7 +201,7 @@ def _trend(differs: float) -> str:
 def _busiest_hour(hours: pl.DataFrame, zone: str) -> str:
     if hours.is_empty():
         return ""
-    top = hours.sort("sessions", descending=True).row(0, named=True)
+    top = hours.sort("sessions", descending=True, maintain_order=True).row(0, named=True)
     day = pictures.WEEKDAYS[top["weekday"] - 1]
     return f"Most sessions start on {day} at {top['hour']}:00 ({zone})."
 
