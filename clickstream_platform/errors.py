@@ -1,4 +1,6 @@
-"""Errors this package raises on purpose."""
+"""Errors this package raises on purpose, and what may be told of others."""
+
+import re
 
 
 class ClickstreamError(Exception):
@@ -11,6 +13,26 @@ class ParameterError(ClickstreamError, ValueError):
     def __init__(self, name: str, value: object, rule: str, *, instead: str) -> None:
         self.name, self.value = name, value
         super().__init__(f"{name} {rule}, got {value!r}. Try {name}={instead}.")
+
+
+ENGINES = ("_duckdb", "duckdb", "polars", "pyarrow")
+"""Packages whose errors quote the values that they stumble over."""
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
+
+
+def told(error: BaseException) -> str | None:
+    """What may be stored of an engine's error, or None if it is no engine's.
+
+    The first line, in which what stands in quotes is a shape (``aaa@aaaaaaa.aaa``) and so are
+    numbers: engines quote values, and an event log outlives every erasure.
+    """
+    kind = type(error)
+    if kind.__module__.split(".")[0] not in ENGINES:
+        return None
+    line = next(iter(str(error).splitlines()), "")
+    shaped = _QUOTED.sub(lambda found: re.sub(r"[^\W\d_]", "a", found[0]), line)
+    return f"{kind.__name__}: {re.sub(r'\d', '9', shaped)}"
 
 
 class DefinitionError(ClickstreamError, ValueError):

@@ -165,9 +165,11 @@ def export_subject_data(
     context: dg.OpExecutionContext, config: SubjectRequest, platform: Platform
 ) -> None:
     """Write the answer to an export request into the folder of exports."""
+    from clickstream_platform.events import load_adapters
     from clickstream_platform.privacy import export_subject
 
     with refusals():
+        load_adapters(platform.settings().definitions)  # what waits is part of the answer
         export_subject(platform.settings(), opaque(config.request_id), now=datetime.now(UTC))
     tick(context, platform, REQUESTS)
 

@@ -1,6 +1,7 @@
 """How a stored table is declared to Dagster, and how what became of it is told."""
 
 import base64
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.errors import ClickstreamError, told
 from clickstream_platform.orchestration.checks import (
     CONTRACT,
     contract_breaches,
@@ -198,7 +199,10 @@ class EndedError(dg.DagsterError, KeyboardInterrupt):
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turn errors raised on purpose into failures that are not tried again; nor are interrupts."""
+    """Turn errors raised on purpose into failures that are not tried again; nor are interrupts.
+
+    What engines say is stored without the values that they quote, and tried again.
+    """
     try:
         yield
     except ClickstreamError as error:
@@ -206,6 +210,11 @@ def refusals() -> Iterator[None]:
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as interrupt:
         message = "The run was ended; the next one goes on from there."
         raise EndedError(message) from interrupt
+    except Exception as error:
+        if (text := told(error)) is None:
+            raise
+        where = dg.MetadataValue.text("".join(traceback.format_tb(error.__traceback__)))
+        raise dg.Failure(text, metadata={"where": where}) from None
 
 
 def _narrowed(outcome: Outcome, partitions: set[str]) -> Outcome:

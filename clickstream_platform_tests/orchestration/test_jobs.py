@@ -1,12 +1,14 @@
 """Jobs as a schedule or a person launches them, run in this process over a real data folder."""
 
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import polars as pl
 import pytest
 
@@ -212,6 +214,36 @@ def test_schedule_asks_for_one_run_of_a_job_that_there_is(
 def test_schedules_that_keep_the_platform_well_run_unasked() -> None:
     running = {s.name for s in schedules if s.default_status is dg.DefaultScheduleStatus.RUNNING}
     assert running == {"hourly_watch", "daily_close", "daily_retention_check"}
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        pytest.param(
+            lambda: duckdb.connect().execute("SELECT CAST('ann@example.com' AS INT)").fetchall(),
+            "ConversionException: .* string 'aaa@aaaaaaa.aaa' to INT99",
+            id="a value in quotes, and the query on the next line",
+        ),
+        pytest.param(
+            lambda: duckdb.sql("SELECT 9223372036854775807 * 491711234").fetchall(),
+            r"OutOfRangeException: .* \(9+ \* 999999999\)",
+            id="numbers",
+        ),
+        pytest.param(
+            lambda: pl.Series(["Ann"]).cast(pl.Int64), r'values: \["aaa"\]$', id="in a list"
+        ),
+    ],
+)
+def test_an_engines_error_is_stored_without_the_values_that_it_quotes(
+    work: Callable[[], object], told: str
+) -> None:
+    with pytest.raises(dg.Failure) as failure, refusals():
+        work()
+    said = str(failure.value.description)
+    assert re.search(told, said), said
+    assert failure.value.__suppress_context__
+    assert failure.value.allow_retries
+    assert "test_jobs.py" in str(failure.value.metadata["where"].value)
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, dg.DagsterExecutionInterruptedError])
