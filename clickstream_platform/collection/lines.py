@@ -16,16 +16,15 @@ from clickstream_platform.privacy import scrub_records
 IDENTIFIERS = ("visitor_id", "user_id")
 """Fields that keep what the client sent: ingestion turns them into pseudonyms of the vault."""
 
-FRAME = b'{"_crc":"%08x",%b'
+FRAME = b'{"_crc":"%08x",'
 """How a line begins: the checksum of everything that follows the comma."""
 
-FRAME_BYTES = len(FRAME % (0, b""))
+FRAME_BYTES = len(FRAME % 0)
 
-_LINE = FRAME + b"\n"
 _BACKSLASH = ord("\\")
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII).fullmatch
+_is_uuid = re.compile("-".join(f"[0-9a-f]{{{n}}}" for n in (8, 4, 4, 4, 12)), re.ASCII).fullmatch
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -84,10 +83,10 @@ def minimised_lines(records: Sequence[Prepared]) -> bytes:
 
 def framed(members: bytes) -> bytes:
     """A line around the members of an object, closing brace included."""
-    return _LINE % (zlib.crc32(members), members)
+    return FRAME % zlib.crc32(members) + members + b"\n"
 
 
 def is_whole(line: bytes) -> bool:
     """Whether a line, without its end, is as it was written."""
     members = line[FRAME_BYTES:]
-    return line[:FRAME_BYTES] == FRAME % (zlib.crc32(members), b"")
+    return line[:FRAME_BYTES] == FRAME % zlib.crc32(members)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from urllib.parse import urlsplit
 
 import msgspec
@@ -118,8 +117,9 @@ def _speaks(record: Record) -> bool:
         return True
     if not isinstance(properties, dict):
         properties = _NOTHING
-    if SIGNALS.isdisjoint(chain(record, properties)):
-        return not STRINGS.isdisjoint(said)
+    # Keys are asked for the few signals, not the signals for each of the keys.
+    if record.keys().isdisjoint(SIGNALS) and properties.keys().isdisjoint(SIGNALS):
+        return not said.keys().isdisjoint(STRINGS)
     return any(
         place.get("gpc", False) is not False or not STRINGS.isdisjoint(place)
         for place in (record, properties, said)

@@ -55,6 +55,9 @@ _FIELDS: dict[str, tuple[str, frozenset[type]]] = {
 }
 """What each field is called in a record, and what its value may be."""
 
+_NAMES = frozenset(_FIELDS)
+_RENAMED = [(name, field) for name, (field, _) in _FIELDS.items() if name != field]
+
 SHAPES = 1024
 """Names and types of events that are remembered: a site sends a few, again and again."""
 
@@ -108,24 +111,31 @@ def _named_by_properties(record: Record, properties: object) -> None:
 
 def _copied_alike(event: Mapping[str, object], record: Record) -> bool:
     """Copy the fields of an event all at once, if its shape says that none needs a look."""
-    if not event.keys() <= _FIELDS.keys() or not all(event.values()):
+    # What has no id gets one of its content, in the order in which that was sent.
+    if "id" not in event or not event.keys() <= _NAMES or not all(event.values()):
         return False
-    fields = _sound_fields(tuple(event), tuple(map(type, event.values())))
-    if fields is None:
+    if not _is_sound(*event, *map(type, event.values())):
         return False
-    record.update(zip(fields, event.values(), strict=True))
+    record.update(event)
+    for name, field in _RENAMED:
+        if name in record:
+            record[field] = record.pop(name)
     return True
 
 
 @lru_cache(maxsize=SHAPES)
-def _sound_fields(names: tuple[str, ...], kinds: tuple[type, ...]) -> tuple[str, ...] | None:
-    """What known fields are called in a record; None if one is not of its type as it is."""
-    told = [_FIELDS[name] for name in names]
-    is_sound = all(
+def _is_sound(*shape: str | type) -> bool:
+    """Whether the values of known fields are of their types as they are.
+
+    Args:
+        shape: Names of the fields, then the types of their values in the same order.
+    """
+    half = len(shape) // 2
+    told = [_FIELDS[name] for name in shape[:half] if isinstance(name, str)]
+    return all(
         kind in allowed and (kind is not float or field == "revenue")
-        for kind, (field, allowed) in zip(kinds, told, strict=True)
+        for kind, (field, allowed) in zip(shape[half:], told, strict=True)
     )
-    return tuple(field for field, _ in told) if is_sound else None
 
 
 def _copied(event: Mapping[str, object], record: Record) -> bool:

@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, unquote
@@ -35,8 +35,8 @@ from clickstream_platform.privacy.minimisation.patterns import (
 )
 from clickstream_platform.privacy.minimisation.suspicion import (
     BASE64_RUN,
+    first_suspicion,
     is_suspicious,
-    suspicious_lines,
 )
 
 QueryKeys = Literal["detect", "allow"]
@@ -142,7 +142,7 @@ class Scrubber:
         self._seen: dict[tuple[str, str], Cleaned] = {}
         self._parameters: dict[str, Cleaned] = {}
         self._keys: dict[str, tuple[str, bool, bool]] = {}
-        self._members: dict[str, Cleaned | None] = {}
+        self._members: dict[str, Cleaned] = {}
 
     def text(self, text: str, depth: int = 0) -> Cleaned:
         """Scrub a text of any kind: prose, a URL, a query string, JSON."""
@@ -230,30 +230,26 @@ class Scrubber:
             return self.payload(record)
         kinds: set[str] = set()
         scrubbed, others, end = "", "", 0
-        # A number on its own would be masked as a text: it has all of the record looked at.
-        members = [match for match in _MEMBER.finditer(record) if match.group()[0] == '"']
-        self._look_at([match.group() for match in members])
-        for match in members:
-            if (cleaned := self._members[match.group()]) is None:
-                continue
-            if not match[1] and _COLON.match(record, match.end()):
-                # A key of what is no flat list: what it announces lies outside of the member.
+        members = _MEMBER.finditer(record)
+        while (found := first_suspicion(record, end)) is not None:
+            member = next((match for match in members if match.end() > found[0]), None)
+            if member is None or not _holds(member, found):
                 return self.payload(record)
-            between = record[end : match.start()]
+            between = record[end : member.start()]
+            cleaned = self._member(member.group())
             scrubbed += between + cleaned.text
             others += between + '""'
             kinds |= cleaned.kinds
-            end = match.end()
+            end = member.end()
         if not end or is_suspicious((others + record[end:]).encode()):
             return self.payload(record)
         return Cleaned(scrubbed + record[end:], _kinds(*kinds))
 
-    def _look_at(self, members: Sequence[str]) -> None:
-        """Scrub the members of a record that are suspicious, and know the others."""
-        unknown = [member for member in members if member not in self._members]
-        self._members.update(dict.fromkeys(unknown))
-        for number in suspicious_lines([member.encode() for member in unknown]):
-            self._members[unknown[number]] = self.payload(unknown[number])
+    def _member(self, member: str) -> Cleaned:
+        """Scrub a member of a record."""
+        if (known := self._members.get(member)) is None:
+            known = self._members[member] = self.payload(member)
+        return known
 
     def payload(self, payload: str) -> Cleaned:
         """Scrub a record: every text in it and every number whose key announces something.
@@ -455,6 +451,19 @@ class Scrubber:
         kinds: set[str] = set()
         _apply(EMAIL, text, kinds)
         return _kinds(*kinds)
+
+
+def _holds(member: re.Match[str], found: tuple[int, int]) -> bool:
+    """Whether what was found in a record lies within a member, with all that counts for it."""
+    start, end = found
+    # What is found may end with the sign that follows.
+    if start < member.start() or end > member.end() + 1:
+        return False
+    # A number on its own would be masked as a text; and what the key of something else than a
+    # flat list announces lies outside of the member.
+    return member.group()[0] == '"' and bool(
+        member[1] or not _COLON.match(member.string, member.end())
+    )
 
 
 def _apply(rule: Rule, text: str, kinds: set[str]) -> str:

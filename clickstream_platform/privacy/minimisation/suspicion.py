@@ -157,6 +157,13 @@ def is_suspicious(text: bytes) -> bool:
     return _search(text) is not None
 
 
+def first_suspicion(text: str, start: int) -> tuple[int, int] | None:
+    """Where the first of what makes a text suspicious begins and ends, from a place on."""
+    # Places in ASCII are those in its bytes; in other texts they have to be counted.
+    match = _search(text.encode() if text.isascii() else text, start)
+    return match.span() if match is not None else None
+
+
 def suspicious_lines(lines: Sequence[bytes]) -> list[int]:
     """Positions of the lines that may hold something personal, ascending, by one search for all.
 
