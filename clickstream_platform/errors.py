@@ -32,7 +32,8 @@ def told(error: BaseException) -> str | None:
         return None
     line = next(iter(str(error).splitlines()), "")
     shaped = _QUOTED.sub(lambda found: re.sub(r"[^\W\d_]", "a", found[0]), line)
-    return f"{kind.__name__}: {re.sub(r'\d', '9', shaped)}"
+    digits = re.sub(r"\d", "9", shaped)
+    return f"{kind.__name__}: {digits}"
 
 
 class DefinitionError(ClickstreamError, ValueError):
