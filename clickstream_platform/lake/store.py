@@ -453,14 +453,17 @@ class Lake:
         partition_by = list(stored(table).partition_by)
         moved = [add_action(file, folder) for file in files]
         if self.exists(table):
-            take(folder).create_write_transaction(
+            opened = take(folder)
+            opened.create_write_transaction(
                 [*moved, *removed], mode, schema, partition_by, commit_properties=properties
             )
+            opened.update_incremental()  # a transaction does not know what it did
         else:
             create_table_with_add_actions(
                 str(folder), schema, moved, partition_by=partition_by, commit_properties=properties
             )
-        return self._sealed(table, take(folder))  # a transaction does not know what it did
+            opened = take(folder)
+        return self._sealed(table, opened)
 
     def _write(
         self,

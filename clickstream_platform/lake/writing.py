@@ -103,7 +103,12 @@ class _OpenFile:
         self.path = below / f"part-{uuid4()}.zstd.parquet"
         self._partition = partition
         self._writer = pq.ParquetWriter(
-            self.path, schema, compression="zstd", compression_level=1, store_schema=False
+            self.path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=_texts(schema),
+            store_schema=False,
         )
 
     def write(self, rows: pa.Table) -> None:
@@ -123,6 +128,15 @@ class _OpenFile:
     def discard(self) -> None:
         self._writer.close()
         self.path.unlink(missing_ok=True)
+
+
+def _texts(schema: pa.Schema) -> list[str]:
+    """Columns of texts, which repeat.
+
+    Keys and instants hardly do: a dictionary of them is given up after it has been made.
+    """
+    is_text = pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view
+    return [field.name for field in schema if any(check(field.type) for check in is_text)]
 
 
 def _ranges(written: pq.FileMetaData) -> dict[str, tuple[int | str, int | str]]:

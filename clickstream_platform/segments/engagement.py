@@ -24,6 +24,7 @@ from clickstream_platform.lake import (
 from clickstream_platform.settings import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+START = ibis.timestamp("1970-01-01 00:00:00", timezone="UTC")
 MICROSECOND = timedelta(microseconds=1)
 
 MEASURED = "consent_analytics"
@@ -48,10 +49,9 @@ READ = {
 def microseconds(at: ir.TimestampValue) -> ir.IntegerValue:
     """An instant as whole microseconds since 1970-01-01 UTC, equal on every engine.
 
-    The second is cut off before it is counted, because engines round it differently; its
-    fraction is read from text, because Spark has no other way to it.
+    Counted as what lies between, because engines round the seconds of an instant differently.
     """
-    return at.truncate("s").epoch_seconds() * 1_000_000 + at.strftime("%f").cast("int64")
+    return at.delta(START, unit="microsecond")
 
 
 def engagement_scores(sessions: ir.Table, *, half_life: timedelta, buckets: int = 16) -> ir.Table:

@@ -107,20 +107,23 @@ def find_points(backend: Engine, changed: Collection[date]) -> None:
     Args:
         backend: Connection with ``people``, ``moved_visitors``, ``suspects``, and of the
             partitions to be compared ``compared_events``, ``compared_session_events`` and
-            ``compared_sessionless_events``.
+            ``compared_sessionless_events``; and ``appeared_events``, which are among the first.
         changed: Dates on which any event may have appeared or vanished; on others, only those of
-            suspects matter.
+            suspects and those that appeared matter.
     """
     days = _listed(changed)
+    backend.fill("appeared", "SELECT event_key FROM appeared_events")
     backend.fill(
         "now",
         f"SELECT e.event_key, e.occurred_us, {_PERSON} AS person_key, e.event_date "  # noqa: S608 - names of our own
         f"FROM compared_events e LEFT JOIN {_PEOPLE} m ON e.visitor_key = m.visitor_key "
-        f"WHERE NOT e.is_synthetic AND (e.event_date IN {days} "
+        f"WHERE NOT e.is_synthetic AND (e.event_date IN {days} OR e.event_key IN (FROM appeared) "
         f"OR e.visitor_key IN (FROM moved_visitors) OR {_PERSON} IN (FROM suspects))",
     )
     place = "event_key, occurred_us, person_key, event_date"
-    chosen = f"event_date IN {days} OR person_key IN (FROM suspects)"
+    chosen = (
+        f"event_date IN {days} OR event_key IN (FROM appeared) OR person_key IN (FROM suspects)"
+    )
     backend.fill(
         "before",
         f"SELECT {place} FROM compared_session_events WHERE {chosen} UNION ALL "  # noqa: S608 - names of our own

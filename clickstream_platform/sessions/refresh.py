@@ -16,6 +16,7 @@ from clickstream_platform.lake import (
     DataFile,
     Engine,
     Lake,
+    Parts,
     Refreshed,
     opened_engine,
     stream,
@@ -42,6 +43,9 @@ UPSTREAMS = ("events", "identity_map")
 
 MOST_BUCKETS = 256
 """More buckets cannot be set."""
+
+NO_CHANGES = Changes(-1, [], [], [])
+"""What happened to a table that was never written."""
 
 MAX_POINTS_SHARE = 0.25
 """Share of all events beyond which everything is made anew."""
@@ -87,6 +91,11 @@ def _fingerprint(settings: Settings) -> int:
     definitions = load_session_definitions(settings.definitions)
     text = f"{METHOD} {SessionPolicy.of(settings)} {settings.lake.buckets} {definitions}"
     return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8], 16)
+
+
+def _whole(dates: Iterable[date]) -> Parts:
+    """All parts of some dates."""
+    return {(day, bucket) for day in dates for bucket in range(MOST_BUCKETS)}
 
 
 class _Run:
@@ -205,27 +214,49 @@ class _Run:
             if people.added or people.removed:
                 islands.find_moved_visitors(backend, lake, people)
             suspected = islands.parts_of_suspects(backend, self.policy, self.buckets)
-            self._find_points(set(events.dates), suspected)
+            if events.removed:
+                self._find_points(set(events.dates), suspected)
+            else:
+                # What is placed stays as it is: only what was added and suspects are compared.
+                self._find_points(set(), suspected, added=events)
         else:
             # Anybody may have been somebody else before.
             everything = {*lake.dates("events"), *lake.dates("session_events")}
             self._find_points(everything | set(lake.dates("sessionless_events")))
         islands.add_edited(backend, lake, events)
 
-    def _find_points(self, changed: set[date], suspected: Iterable[tuple[date, int]] = ()) -> None:
-        """Compare events with their places, on dates that changed and in parts of suspects."""
-        parts = {(day, bucket) for day in changed for bucket in range(MOST_BUCKETS)}
-        parts |= set(suspected)
-        for name in ("events", "session_events", "sessionless_events"):
-            by_date = {(day, 0) for day, _ in parts}
-            files = self.parts.files(name, by_date if name == "sessionless_events" else parts)
+    def _find_points(
+        self,
+        changed: set[date],
+        suspected: Iterable[tuple[date, int]] = (),
+        *,
+        added: Changes = NO_CHANGES,
+    ) -> None:
+        """Compare events with their places, where these may differ.
+
+        Args:
+            changed: Dates of which every event is compared.
+            suspected: Parts in which suspects have events.
+            added: Changes of which the events that were added are compared.
+        """
+        parts = _whole(changed) | set(suspected)
+        places = parts | _whole(added.dates)
+        listed = {
+            "events": sorted({*self.parts.files("events", parts), *added.added}),
+            "session_events": self.parts.files("session_events", places),
+            "sessionless_events": self.lake.files(
+                "sessionless_events", dates={day for day, _ in places}
+            ),
+        }
+        for name, files in listed.items():
             view(self.backend, self.lake, name, files=files, name=f"compared_{name}")
+        view(self.backend, self.lake, "events", files=added.added, name="appeared_events")
         islands.find_points(self.backend, changed)
 
     def _changes(self, upstream: str) -> Changes | None:
         since, newest = self.consumed[upstream], self.versions[upstream]
         if newest < 0 and since < 0:
-            return Changes(newest, [], [], [])
+            return NO_CHANGES
         return None if since > newest else self.lake.changes(upstream, since=since)
 
     def _make_hulls(self) -> int:

@@ -1,5 +1,6 @@
 """DuckDB over the lake: columns are known from contracts, and queries compiled once."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -62,6 +63,20 @@ def test_one_expression_tells_of_the_rows_that_are_there_now(engine: Engine, lak
         lake.append("events", one(event_id))
         counts.append(view(engine, lake, "events").count().to_pyarrow().as_py())
     assert counts == [1, 2]
+
+
+def test_microseconds_between_instants_are_counted_without_a_calendar(engine: Engine) -> None:
+    instants = [datetime(year, 3, 29, 1, 59, 59, 999_999, UTC) for year in (1901, 1969, 2026)]
+    rows = engine.make_table("instants", pl.DataFrame({"at": instants}))
+    start = ibis.timestamp("1970-01-01 00:00:00", timezone="UTC")
+    since = rows.select(us=rows["at"].delta(start, unit="microsecond"))
+    assert "DATE_DIFF" not in engine.compile(since)
+    expected = [(at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta.resolution for at in instants]
+    assert sorted(engine.to_pyarrow(since.us).to_pylist()) == expected
+    days = rows.select(days=rows["at"].delta(start, unit="day"))
+    assert sorted(engine.to_pyarrow(days.days).to_pylist()) == [
+        us // 86_400_000_000 for us in expected
+    ]
 
 
 def test_tables_in_memory_are_not_taken_for_each_other(engine: Engine) -> None:

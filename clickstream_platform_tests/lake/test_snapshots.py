@@ -26,6 +26,16 @@ def test_a_table_that_does_not_move_is_opened_once(lake: Lake) -> None:
     assert Lake(lake.folder).opened("events") is lake.opened("events")
 
 
+def test_a_table_is_not_opened_again_for_its_own_commits(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake.version("events")
+    monkeypatch.setattr(snapshots, "DeltaTable", None)
+    lake.append("events", one("b"))
+    lake.overwrite("events", one("c"))
+    assert (lake.version("events"), ids(lake)) == (2, ["c"])
+
+
 def test_commit_of_another_process_is_seen(lake: Lake) -> None:
     program = (
         "import sys; from pathlib import Path; from clickstream_platform.lake import Lake; "

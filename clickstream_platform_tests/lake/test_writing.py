@@ -141,6 +141,14 @@ def test_a_column_without_a_value_has_no_range(tmp_path: Path) -> None:
     assert file.ranges == {}
 
 
+def test_texts_have_a_dictionary_and_numbers_and_instants_have_none(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"key": [1, 2], "name": ["a", "b"], "at": [NOON, NOON]})
+    (file,) = write_files([frame], tmp_path, partition_by=[], sort_by=[])
+    group = pq.read_metadata(file.path).row_group(0)
+    columns = [group.column(place) for place in range(group.num_columns)]
+    assert [each.path_in_schema for each in columns if each.has_dictionary_page] == ["name"]
+
+
 def test_rows_without_a_partition_come_back_without_it(lake: Lake) -> None:
     frame = rows_of([0, 1, 1], ["Page"] * 3)
     nobody = pl.when(pl.int_range(3) > 0).then("bucket")

@@ -1,6 +1,6 @@
 """A stored history of events that grows, changes and shrinks, and what sessions follow from it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -31,6 +31,11 @@ def visit(event_id: str, visitor: str | None, at: float, **columns: object) -> E
     return {"event_id": event_id, "visitor_id": visitor, "occurred_us": minutes(at)} | columns
 
 
+def _frame_of(events: Mapping[str, Event]) -> pl.DataFrame:
+    in_order = [it for _, it in sorted(events.items())]
+    return events_frame(in_order).with_columns(ordinal=pl.lit(0, pl.Int64))
+
+
 class History:
     """Events by id, written to the lake as they change."""
 
@@ -41,8 +46,13 @@ class History:
 
     def add(self, *events: Event) -> None:
         """Events that arrive; one that is known already is what it now says."""
-        self.events |= {str(it["event_id"]): it for it in events}
-        self.write()
+        told = {str(it["event_id"]): it for it in events}
+        is_known = not self.events.keys().isdisjoint(told)
+        self.events |= told
+        if is_known:
+            self.write()
+        else:
+            self.lake.append("events", _frame_of(told))
 
     def drop(self, event_ids: Iterable[str]) -> None:
         """Events that are taken out of the events table alone."""
@@ -83,8 +93,7 @@ class History:
         bring(self.lake, "events", self.frame())
 
     def frame(self) -> pl.DataFrame:
-        in_order = [it for _, it in sorted(self.events.items())]
-        return events_frame(in_order).with_columns(ordinal=pl.lit(0, pl.Int64))
+        return _frame_of(self.events)
 
     def refresh(self, *, full: bool = False) -> Refreshed:
         """Bring people and sessions up to date."""

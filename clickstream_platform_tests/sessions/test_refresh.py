@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from clickstream_platform.lake import Lake, Refreshed
-from clickstream_platform.sessions import METHOD, refresh_sessions
+from clickstream_platform.lake import Engine, Lake, Refreshed
+from clickstream_platform.sessions import METHOD, islands, refresh_sessions
+from clickstream_platform.sessions.policy import SessionPolicy
 from clickstream_platform.settings import Settings
 from clickstream_platform.tables.catalog import TABLES as CATALOG
 from clickstream_platform_tests.frames import BUCKETS, day, surrogate
@@ -127,6 +128,26 @@ def test_work_is_that_of_the_sessions_touched(settings: Settings) -> None:
     assert (done.rows_read, done.rows_written, done.is_full) == (3, 2, False)
     assert done.details == {"differing_events": 2, "touched_events": 3}
     assert set(done.dates) == {day(0), day(4)}
+    history.check()
+
+
+def test_placed_events_are_not_compared_when_others_are_added(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = History(settings)
+    history.add(*passers_by())
+    history.refresh()
+    compared: list[int] = []
+
+    def hulls(backend: Engine, policy: SessionPolicy) -> None:
+        compared.extend(backend.height(name) for name in ("now", "before"))
+        find_hulls(backend, policy)
+
+    find_hulls = islands.find_hulls
+    monkeypatch.setattr(islands, "find_hulls", hulls)
+    history.add(visit("new", "ann", 5))
+    history.refresh()
+    assert compared == [1, 0]
     history.check()
 
 
