@@ -98,8 +98,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def tracked(minute: int, number: str, traits: dict[str, str], **ids: str) -> dict[str, object]:
     at = (NOON + timedelta(minutes=minute, microseconds=250_000)).isoformat()
-    event = {"type": "track", "event": "Order", "messageId": number, "timestamp": at}
-    return event | {"receivedAt": at, "context": {"traits": traits}} | ids
+    event: dict[str, object] = {"type": "track", "event": "Order", "messageId": number}
+    return event | {"timestamp": at, "receivedAt": at, "context": {"traits": traits}} | ids
 
 
 def test_as_of_knows_identifiers_of_every_kind_at_moments_as_they_are_shown(

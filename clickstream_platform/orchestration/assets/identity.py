@@ -19,7 +19,7 @@ from clickstream_platform.orchestration.tables import TRANSIENT, Materialized, m
             kinds={"duckdb"},
             deps=["events", "identity_decisions"],
             condition=when_behind(),
-            code_version="4",
+            code_version="5",
         )
         for name in IDENTITY.tables
     ],
