@@ -1,7 +1,9 @@
-"""Commands that answer people who ask about their data: subject export, erase, list, approve."""
+"""Commands that answer people who ask about their data: subject export, erase, verify and so on."""
 
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -66,6 +68,22 @@ class NotErasedError(ClickstreamError, RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("Nothing was erased, and no request registered. --yes does not ask.")
+
+
+class TooManyError(ClickstreamError, ValueError):
+    """A request is named and a copy is given."""
+
+    def __init__(self) -> None:
+        super().__init__("Name a request, or give --copy: a copy says itself whose it is.")
+
+
+class NoCertificateError(ClickstreamError, ValueError):
+    """A file is no certificate."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"{file} holds no certificate. Give the JSON file, as it lies in state/certificates."
+        )
 
 
 @subject.command(
@@ -240,6 +258,48 @@ def list_requests(data: Data = None, as_json: Json = False) -> None:
     write_records(rows, as_json=as_json)
 
 
+@subject.command(
+    "verify", epilog="Examples: `clickstream subject verify`, `… verify --copy certificate.json`"
+)
+def verify(
+    request: Annotated[
+        str | None, typer.Argument(help="Identifier of an erasure; all of them if left out.")
+    ] = None,
+    copy: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A certificate that was handed over."),
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Check that the audit log of requests and certificates of erasure are as they were signed.
+
+    The exit code is 1 where one is not. Keep the public key apart: it is what others check by.
+    """
+    from clickstream_platform.privacy import verify_proof
+
+    if request and copy:
+        raise TooManyError
+    held = None if copy is None else _certificate(copy)
+    proof = verify_proof(settings_of(data), request_id=request, copy=held)
+    if as_json:
+        write_json(
+            {
+                "audit_entries": proof.audit.entries,
+                "audit_head": proof.audit.hash,
+                "public_key": proof.public_key,
+                "certificates": proof.certificates,
+            }
+        )
+        return
+    say(f"Audit log: {counted(proof.audit.entries, 'entry', 'entries')}, as it was signed.")
+    for request_id in proof.certificates:
+        say(f"Certificate of {request_id}: signed by this platform, and names this log.")
+    if not proof.certificates:
+        say("No erasure has been answered yet.")
+    say(f"Public key of this platform: {proof.public_key}")
+
+
 @subject.command("approve", epilog="Example: `clickstream subject approve req_0123456789ab`")
 def approve(
     request: Annotated[str, typer.Argument(help="Identifier of the request.")], data: Data = None
@@ -249,6 +309,17 @@ def approve(
 
     Register(settings_of(data)).approve(request, now=clock())
     say(f"Approved. Next: [bold]clickstream subject erase --request {request}[/]")
+
+
+def _certificate(file: Path) -> dict[str, object]:
+    """Read a certificate that was handed over."""
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        held = None
+    if not isinstance(held, dict):
+        raise NoCertificateError(file)
+    return held
 
 
 def _take_what_waits(settings: "Settings", progress: Report) -> None:

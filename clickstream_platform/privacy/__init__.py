@@ -33,6 +33,7 @@ from clickstream_platform.privacy.minimisation import (
     truncate_ips,
     truncated_ip,
 )
+from clickstream_platform.privacy.proof import Proof, verify_proof
 from clickstream_platform.privacy.register import Register, register_request
 from clickstream_platform.privacy.requests import (
     RequestBusyError,
@@ -56,6 +57,7 @@ __all__ = [
     "Keys",
     "Mended",
     "Namespace",
+    "Proof",
     "QueryKeys",
     "Register",
     "RequestBusyError",
@@ -94,4 +96,5 @@ __all__ = [
     "truncate_ips",
     "truncated_ip",
     "verify_certificate",
+    "verify_proof",
 ]
