@@ -4,13 +4,14 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 import polars as pl
 
 from clickstream_platform.activation.delivery import Courier, Patience, code
-from clickstream_platform.activation.destination import Destination, MisconfiguredError, Record
+from clickstream_platform.activation.destination import Destination, Outcome, Record
 from clickstream_platform.activation.plan import (
     CONSENT_TABLES,
     NO_CONSENT,
@@ -29,6 +30,9 @@ from clickstream_platform.settings import Settings
 TABLE = "crm_syncs"
 UPSTREAM = ("segment_members", "engagement_scores", "consents")
 """Tables that decide what is to be said."""
+
+NOTE_EVERY_S = 2.0
+"""How long an outcome may wait for its commit."""
 
 PATIENCE = Patience()
 RANDOM = random.SystemRandom()
@@ -71,7 +75,7 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
     """Tell a destination what has changed about people since it was last told.
 
     All that is to be said is first written to the ledger as ``pending``, in one commit. Then it
-    is sent batch by batch, and the outcome of each batch is committed. Killed at any point, the
+    is sent batch by batch, and outcomes are committed every few seconds. Killed at any point, the
     next sync finds what has no outcome and sends it again under the same key; a destination
     that already has it does nothing new. Consent and the suppression list are asked before each
     call, whatever the segments say.
@@ -113,21 +117,14 @@ def sync_crm(  # noqa: PLR0913 - who reveals, who forbids, where to and when; th
         still_allowed=gate.let_through,
         is_doubtful=bool(to_send["is_resend"].any()),
     )
-    for batch in _batches(to_send, destination.batch_size):
-        if courier.gave_up_for is not None:
-            break
-        answers, allowed = _still_allowed(batch, gate.willing())
-        held_back, records = _door(allowed, vault, suppression, moment)
-        answers |= held_back
-        try:
-            known = courier.deliver(records)
-        except MisconfiguredError:
-            _note(lake, destination.name, answers)
-            raise
-        for key, outcome in known.items():
-            is_delivered = outcome.fate == "delivered"
-            answers[key] = Answer("delivered", None) if is_delivered else _failed(outcome.reason)
-        _note(lake, destination.name, answers)
+    with _noted(lake, destination.name, seconds) as note:
+        for batch in _batches(to_send, destination.batch_size):
+            if courier.gave_up_for is not None:
+                break
+            answers, allowed = _still_allowed(batch, gate.willing())
+            held_back, records = _door(allowed, vault, suppression, moment)
+            note(answers | held_back)
+            note({key: _answer(outcome) for key, outcome in courier.deliver(records).items()})
     lake.note(TABLE, seen)
     return _summary(lake, destination.name, plan, courier)
 
@@ -258,26 +255,46 @@ def _door(
     return answers, records
 
 
-def _failed(reason: str | None) -> Answer:
-    return Answer("failed", code(reason))
+def _answer(outcome: Outcome) -> Answer:
+    if outcome.fate == "delivered":
+        return Answer("delivered", None)
+    return Answer("failed", code(outcome.reason))
+
+
+@contextmanager
+def _noted(
+    lake: Lake, destination: str, seconds: Callable[[], float]
+) -> Iterator[Callable[[Mapping[str, Answer]], None]]:
+    """Give what takes note of answers; they are committed every `NOTE_EVERY_S` and at the end.
+
+    A commit rewrites a file of the ledger: one for each batch would cost the square of an
+    audience. Whatever a killed process had not committed is sent again under the same keys.
+    """
+    held: dict[str, Answer] = {}
+    last = seconds()
+
+    def note(answers: Mapping[str, Answer]) -> None:
+        nonlocal last
+        held.update(answers)
+        if held and seconds() - last >= NOTE_EVERY_S:
+            _note(lake, destination, held)
+            held.clear()
+            last = seconds()
+
+    try:
+        yield note
+    finally:
+        _note(lake, destination, held)
 
 
 def _note(lake: Lake, destination: str, answers: Mapping[str, Answer]) -> None:
-    """Commit what became of records, one answer after another: most batches have but one."""
-    by_answer: dict[Answer, list[str]] = {}
-    for key, answer in answers.items():
-        by_answer.setdefault(answer, []).append(key)
-    for answer, keys in by_answer.items():
-        reason = f"'{answer.reason}'" if answer.reason else "CAST(NULL AS STRING)"
-        lake.update(
-            TABLE,
-            {"status": f"'{answer.status}'", "reason": reason},
-            f"destination = '{destination}' AND idempotency_key IN ({_quoted(keys)})",
-        )
-
-
-def _quoted(keys: Sequence[str]) -> str:
-    return ", ".join(f"'{key}'" for key in keys)
+    """Commit what became of records."""
+    if not answers:
+        return
+    rows = [(destination, key, *answer) for key, answer in answers.items()]
+    columns = ("destination", "idempotency_key", "status", "reason")
+    noted = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    lake.merge(TABLE, noted, on=columns[:2])
 
 
 def _summary(lake: Lake, destination: str, plan: pl.DataFrame, courier: Courier) -> Refreshed:

@@ -357,6 +357,30 @@ class Lake:
         self._sealed(table, opened)
         return int(metrics["num_updated_rows"] or 0)
 
+    def merge(self, table: str, rows: pl.DataFrame, *, on: Sequence[str]) -> int:
+        """Set the columns of ``rows`` where the columns ``on`` agree; return the rows changed.
+
+        For many rows: `update` compares each row with each key that its predicate lists.
+        """
+        if not self.exists(table):
+            return 0
+        self.require_shape(table)
+        self.require_sound(table)
+        opened = take(self.path(table))
+        metrics = (
+            opened.merge(
+                rows.to_arrow(),
+                " AND ".join(f"held.{name} = given.{name}" for name in on),
+                source_alias="given",
+                target_alias="held",
+                writer_properties=WRITER,
+            )
+            .when_matched_update({n: f"given.{n}" for n in rows.columns if n not in on})
+            .execute()
+        )
+        self._sealed(table, opened)
+        return int(metrics["num_target_rows_updated"] or 0)
+
     def compact(self, table: str) -> int:
         """Join small files partition by partition and return how many files went away."""
         if not self.exists(table):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from itertools import chain, count, repeat
 
 import polars as pl
 import pytest
@@ -200,6 +201,27 @@ def test_withdrawal_during_a_sync_is_seen_by_the_next_batch(audience: Audience) 
     assert set(audience.destination.contacts[told].values()) == {""}
 
 
+def test_outcomes_are_committed_every_few_seconds_and_at_the_end(
+    audience: Audience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A commit for each call would cost the square of an audience.
+    for user in ("u1", "u2", "u3", "u4", "u5"):
+        audience.put(user, "readers")
+    audience.destination.batch_size = 1
+    commits: list[int] = []
+    merge = Lake.merge
+
+    def counted(lake: Lake, table: str, rows: pl.DataFrame, *, on: Sequence[str]) -> int:
+        commits.append(rows.height)
+        return merge(lake, table, rows, on=on)
+
+    monkeypatch.setattr(Lake, "merge", counted)
+    ticks = count(step=0.5)
+    audience.sync(seconds=lambda: next(ticks))
+    assert sum(commits) == 5
+    assert 1 < len(commits) < 5
+
+
 def test_choice_counts_as_of_the_time_that_a_sync_has_taken(audience: Audience) -> None:
     audience.put(ANN, "readers")
     audience.put(BOB, "readers")
@@ -213,7 +235,7 @@ def test_choice_counts_as_of_the_time_that_a_sync_has_taken(audience: Audience) 
         return audience.destination.take(records)
 
     audience.destination.answers = [chooses]
-    ticks = iter([0.0, HOUR.total_seconds()])
+    ticks = chain([0.0], repeat(HOUR.total_seconds()))
     audience.sync(seconds=lambda: next(ticks))
     assert len(audience.destination.contacts) == 1
 

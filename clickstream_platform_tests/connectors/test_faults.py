@@ -56,9 +56,10 @@ def kill(audience: Audience, target: str, point: str, call: int) -> None:
     words = [str(audience.settings.data), target, point, str(call)]
     killed = subprocess.run([sys.executable, "-m", module, *words], check=False)  # noqa: S603 - our own words
     assert killed.returncode == -signal.SIGKILL
-    # What was to be said had been written down before; what was answered since, too.
-    assert statuses(audience).count("delivered") == 2 * (call - 1)
-    assert statuses(audience).count("pending") == 5 - 2 * (call - 1)
+    # What was to be said had been written down before; what was answered, if there was time.
+    noted = statuses(audience)
+    assert noted.count("delivered") + noted.count("pending") == 5
+    assert noted.count("delivered") <= 2 * (call - 1)
 
 
 @pytest.mark.parametrize(("point", "call"), [("before", 2), ("after", 1), ("after", 3)])

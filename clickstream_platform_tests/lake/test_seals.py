@@ -63,6 +63,9 @@ def test_seals_follow_compaction_deletes_and_vacuum(lake: Lake) -> None:
     [
         pytest.param(lambda lake: lake.delete("sessions", "session_key = 1"), id="delete"),
         pytest.param(lambda lake: lake.update("sessions", {"events": "7"}, "true"), id="update"),
+        pytest.param(
+            lambda lake: lake.merge("sessions", sessions_frame([{}]), on=["session_id"]), id="merge"
+        ),
         pytest.param(lambda lake: lake.compact("sessions"), id="compaction"),
         pytest.param(
             lambda lake: lake.overwrite(

@@ -27,6 +27,17 @@ def ids(lake: Lake, table: str = "events") -> list[str]:
     return lake.scan(table).select(column).collect().to_series().sort().to_list()
 
 
+def test_merge_sets_columns_of_the_rows_that_agree_and_no_others(lake: Lake) -> None:
+    assert lake.merge("events", one("e1").select("event_id", "country"), on=["event_id"]) == 0
+    lake.append("events", pl.concat([one("e1"), one("e2"), one("e3", days=1)]))
+    files = lake.files("events")
+    noted = pl.DataFrame({"event_id": ["e2", "e9"], "country": ["DE", "FR"]})
+    assert lake.merge("events", noted, on=["event_id"]) == 1
+    rows = lake.scan("events").select("event_id", "country").sort("event_id").collect()
+    assert rows.rows() == [("e1", None), ("e2", "DE"), ("e3", None)]
+    assert len(set(files) & set(lake.files("events"))) == 1, "the other file is as it was"
+
+
 def test_before_the_first_commit_a_table_is_empty_with_its_columns(lake: Lake) -> None:
     assert (lake.exists("events"), lake.version("events"), lake.row_count("events")) == (
         False,
