@@ -233,6 +233,7 @@ class Loader:
         outcome: Outcome,
     ) -> None:
         lost = frame_of(connection, "SELECT row_id FROM lost")["row_id"]
+        beaten = connection.execute("SELECT event_key, batch_id FROM beaten").fetchall()
         fate = (
             pl.when("is_bad")
             .then(pl.lit("quarantined"))
@@ -243,8 +244,9 @@ class Loader:
             .otherwise(pl.lit("loaded"))
         )
         fates = staged.select("batch_id", fate=fate)
-        for batch_id, became, number in fates.group_by("batch_id", "fate").len().iter_rows():
-            outcome.add(batch_id, became, number)
+        for batch_id, fate_of, number in fates.group_by("batch_id", "fate").len().iter_rows():
+            outcome.add(batch_id, fate_of, number)
+        became = set(fates["fate"])
         self._append(
             connection,
             "quarantined_events",
@@ -253,6 +255,7 @@ class Loader:
             "left(event_name, 40) AS event_name, payload, CASE WHEN is_bad THEN "
             f"{violations_sql(adapter)} ELSE [{_TOO_LATE}] END AS violations "
             "FROM staged WHERE is_bad OR is_too_late",
+            has_rows=bool(became & {"quarantined", "too_late"}),
         )
         self._append(
             connection,
@@ -261,8 +264,8 @@ class Loader:
             "identifiers, is_conflict FROM staged JOIN lost USING (row_id) UNION ALL "
             "SELECT batch_id, ordinal, source, (SELECT max(arrival_date) FROM staged), event_id, "
             "visitor_id, user_id, identifiers, is_conflict FROM beaten",
+            has_rows=bool(beaten) or "duplicate" in became,
         )
-        beaten = connection.execute("SELECT event_key, batch_id FROM beaten").fetchall()
         if beaten:
             outcome.displaced |= {batch_id for _, batch_id in beaten}
             keys = ", ".join(str(key) for key, _ in beaten)
@@ -315,9 +318,19 @@ class Loader:
         )
         connection.unregister("verdicts")
 
-    def _append(self, connection: duckdb.DuckDBPyConnection, table: str, query: str) -> None:
-        rows = frame_of(connection, query)
-        self._store(table, rows.cast(pl.Schema(polars_schema(table))))
+    def _append(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: str,
+        query: str,
+        *,
+        has_rows: bool,
+    ) -> None:
+        """Store what a query finds; where it is known to find nothing it is not even planned."""
+        schema = pl.Schema(polars_schema(table))
+        self._store(
+            table, frame_of(connection, query).cast(schema) if has_rows else schema.to_frame()
+        )
 
     def _store(self, table: str, rows: pl.DataFrame) -> None:
         if rows.height or not self.lake.exists(table):
