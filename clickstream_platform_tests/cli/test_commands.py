@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,11 @@ def test_ingest_says_what_to_do_about_records_that_wait(visits: Path, data: Path
     text = clickstream("ingest", str(visits), "--source", "web_shop", data=data)
     assert "clickstream quarantine show --source web_shop" in text
     assert "Too late" not in text
-    (data / "clickstream.toml").write_text("lateness_horizon_days = 1\n")
-    assert "live = false" in clickstream("ingest", str(visits), "--source", "again", data=data)
+    young = {"event_name": "login", "occurred_at": datetime.now(UTC).isoformat(), "user_id": "u"}
+    (data / "young.ndjson").write_text(json.dumps(young))
+    clickstream("ingest", str(data / "young.ndjson"), "--source", "live", data=data)
+    text = clickstream("ingest", str(visits), "--source", "live", data=data)
+    assert "an adapter with live = false" in " ".join(text.split())
 
 
 # -- Looking ---------------------------------------------------------------------------------------
