@@ -134,6 +134,7 @@ def test_ingest_says_what_to_do_about_records_that_wait(visits: Path, data: Path
     text = clickstream("ingest", str(visits), "--source", "web_shop", data=data)
     assert "clickstream quarantine show --source web_shop" in text
     assert "Too late" not in text
+    (data / "clickstream.toml").unlink()
     young = {"event_name": "login", "occurred_at": datetime.now(UTC).isoformat(), "user_id": "u"}
     (data / "young.ndjson").write_text(json.dumps(young))
     clickstream("ingest", str(data / "young.ndjson"), "--source", "live", data=data)
