@@ -38,7 +38,7 @@ for engine in (
 PATIENCE_S = 180.0
 """Time that no refresh takes, also on a loaded machine; one that does hangs."""
 
-COMMITS = ("append", "overwrite", "replace", "delete", "update", "compact", "vacuum")
+COMMITS = ("append", "overwrite", "replace", "delete", "update", "merge", "compact", "vacuum")
 """Methods of the lake that write; what they do themselves is done outside of Python."""
 
 
