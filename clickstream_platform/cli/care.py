@@ -15,7 +15,7 @@ from rich.text import Text
 
 from clickstream_platform.cli.app import Data, Json, app, settings_of
 from clickstream_platform.cli.output import counted, out, progress_bar, say, write_json
-from clickstream_platform.errors import ClickstreamError, DefinitionError
+from clickstream_platform.errors import ClickstreamError, DefinitionError, told
 
 if TYPE_CHECKING:  # `clickstream --help` does not wait for pydantic
     from clickstream_platform.settings import Settings
@@ -118,6 +118,10 @@ def examine(data: Path | None) -> Iterator[Check]:
             yield Check(_name(look), "fail", str(error))
         except OSError as error:
             yield Check(_name(look), "fail", f"{error.filename}: {error.strerror}")
+        except Exception as error:
+            if (text := told(error)) is None:
+                raise
+            yield Check(_name(look), "fail", text, "The check of files names what is damaged.")
 
 
 def _name(look: Callable[["Settings"], Check]) -> str:

@@ -227,6 +227,16 @@ def test_doctor_tells_of_events_and_channels_that_there_are_none_of(loaded: Path
     )
 
 
+def test_doctor_goes_on_where_a_check_cannot_read_a_damaged_table(loaded: Path) -> None:
+    (file,) = (loaded / "lake" / "events").rglob("*.parquet")
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * (len(content) // 2) + content[4 + len(content) // 2 :])
+    told = segments_said(loaded, vip='did = "page_view"\n')
+    assert told["level"] == "fail"
+    assert told["remedy"] == "The check of files names what is damaged."
+    assert levels(loaded)["files"] == "fail"
+
+
 def test_doctor_does_not_doubt_events_before_the_first(tmp_path: Path) -> None:
     told = segments_said(tmp_path, vip='did = "page_veiw"\n')
     assert (told["level"], told["found"]) == ("ok", "1 own one; what they name is there")
