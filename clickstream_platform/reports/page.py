@@ -75,7 +75,7 @@ def _everything(
         "headline": " to ".join(ends),
         "about": f"{numbers.counted(period.days, 'day')} of {_sources(ledger)}, time zone "
         f"{settings.time_zone}. People are visitors and users believed to be one human; bots, and "
-        "sessions of who does not allow measurement, are left out unless named.",
+        "sessions of those who do not allow measurement, are left out unless named.",
         "cards": sections.cards(subject, ledger),
         "sections": [
             sections.traffic(subject),
