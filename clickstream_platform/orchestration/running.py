@@ -36,6 +36,9 @@ INTERRUPTED = dg.DagsterExecutionInterruptedError.__name__
 OWN_CLASS = re.compile(r"clickstream_platform(\.\w+)*\.\w+Error: ")
 """How Dagster begins the message of an error of ours."""
 
+ANY_CLASS = re.compile(rf"{OWN_CLASS.pattern}|dagster(\.\w+)*\.Failure: ")
+"""The same, and how it begins what is told of an engine's."""
+
 
 class RunFailedError(ClickstreamError, RuntimeError):
     """A run that was started here failed."""
@@ -200,4 +203,4 @@ def in_words(message: str) -> str:
     """What an error says; the class of one that was raised on purpose tells nobody anything."""
     if INTERRUPTED in message:
         return "it was interrupted; the next `clickstream materialize` goes on from there"
-    return OWN_CLASS.sub("", message, count=1)
+    return ANY_CLASS.sub("", message, count=1)

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from clickstream_platform.errors import ClickstreamError
+from clickstream_platform.privacy.files import sync_folder
 
 MASTER_VARIABLE = "CLICKSTREAM_VAULT_KEY"
 """Environment variable that may hold the master key: 32 bytes as hex or base64."""
@@ -109,7 +110,7 @@ class Keys:
             file.unlink()
         except FileNotFoundError:
             return
-        _sync_folder(file.parent)
+        sync_folder(file.parent)
 
     def seal(self, plain: bytes, context: str) -> bytes:
         """Encrypt bytes so that only `unseal` with the same context opens them (AES-256-GCM).
@@ -211,12 +212,4 @@ def _write_once(file: Path, content: bytes) -> None:
             return
     finally:
         draft.unlink()
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(file.parent)

@@ -270,6 +270,8 @@ def test_error_of_a_run_names_no_class() -> None:
     assert in_words(message) == "events: 1 of its files"
     interrupted = "dagster._core.errors.DagsterExecutionInterruptedError"
     assert in_words(interrupted).startswith("it was interrupted; the next ")
+    engine = "dagster._core.definitions.events.Failure: ConversionException: to INT99"
+    assert in_words(engine) == "ConversionException: to INT99"
 
 
 # -- Files that are named --------------------------------------------------------------------------
